@@ -1,0 +1,94 @@
+/* define.h - plain functions as tasks. Included by dist.h; C only.
+ *
+ *     static int cube(int x) { return x * x * x; }
+ *     DIST_FN1(int, cube, int)
+ *
+ * makes cube_task, which can be given to any call; cube itself stays an ordinary function. Inside
+ * it dist_fail makes the task fail. The macros stand at file scope, without a semicolon.
+ */
+#ifndef DIST_DEFINE_H
+#define DIST_DEFINE_H
+#ifndef __cplusplus
+
+#define DIST__INLINE static inline __attribute__((unused))
+
+/* The body of a task around `call`, an expression of type R. */
+#define DIST__TASK_BODY(R, call)                   \
+    (void)dist__item, (void)dist__ctx;             \
+    R dist__value = call;                          \
+    if (dist__result) *(R *)dist__result = dist__value; \
+    return dist_failure();
+
+#define DIST__TASK(f) \
+    DIST__INLINE int f##_task(void *dist__result, const void *dist__item, void *dist__ctx)
+
+/* R f(void) */
+#define DIST_FN0(R, f) \
+    DIST__TASK(f) { DIST__TASK_BODY(R, f()) }
+
+/* R f(A): the item is the argument */
+#define DIST_FN1(R, f, A) \
+    DIST__TASK(f) { DIST__TASK_BODY(R, f(*(A const *)dist__item)) }
+
+/* R f(A, C): the item, then *ctx: .ctx = &(C){...} ("partial application") */
+#define DIST_FN1_CTX(R, f, A, C) \
+    DIST__TASK(f) { DIST__TASK_BODY(R, f(*(A const *)dist__item, *(C const *)dist__ctx)) }
+
+/* Named, optional and extra parameters:
+ *
+ *     static int multiply(int x, int y) { return x * y; }
+ *     #define MULTIPLY(REQ, OPT) REQ(int, x) OPT(int, y, 2)
+ *     DIST_DEFINE(int, multiply, MULTIPLY)
+ *
+ * makes  struct multiply_args { int x; optional int y; }, the item type,
+ *        multiply_task(),
+ *        multiply_map, multiply_thread_map, multiply_process_map(args, n, out, opts),
+ *        multiply_future(name, args, out): an entry for dist_par.
+ *
+ * An optional parameter is the item's if it was set there ({ .y = DIST_SET(0) }), else the one set
+ * in .extras (a multiply_args of which only the optional fields count), else the default. */
+#define DIST_SET(...) {.is_set = true, .value = __VA_ARGS__}
+
+#define DIST_DEFINE(R, f, PARAMS)                                                                  \
+    typedef struct f##_args {                                                                      \
+        PARAMS(DIST__FIELD, DIST__OPTIONAL_FIELD)                                                  \
+    } f##_args;                                                                                    \
+    DIST__TASK(f) {                                                                                \
+        const f##_args *dist__a = dist__item, *dist__x = dist__ctx;                                \
+        (void)dist__x;                                                                             \
+        DIST__TASK_BODY(R, f(DIST__ARGUMENTS(~PARAMS(DIST__ARG, DIST__OPTIONAL_ARG))))             \
+    }                                                                                              \
+    DIST__INLINE dist_status f##_map(const f##_args *args, size_t n, R *out, const dist_opts *o) { \
+        return dist_map_fn(f##_task, args, n, sizeof *args, out, sizeof *out, o);                  \
+    }                                                                                              \
+    DIST__INLINE dist_status f##_thread_map(const f##_args *args, size_t n, R *out,                \
+                                            const dist_opts *o) {                                  \
+        dist_opts with = o ? *o : (dist_opts){.size = sizeof with};                                \
+        with.executor = DIST_THREAD;                                                               \
+        return f##_map(args, n, out, &with);                                                       \
+    }                                                                                              \
+    DIST__INLINE dist_status f##_process_map(const f##_args *args, size_t n, R *out,               \
+                                             const dist_opts *o) {                                 \
+        dist_opts with = o ? *o : (dist_opts){.size = sizeof with};                                \
+        with.executor = DIST_PROCESS;                                                              \
+        return f##_map(args, n, out, &with);                                                       \
+    }                                                                                              \
+    DIST__INLINE dist_task f##_future(const char *name, const f##_args *args, R *out) {            \
+        return (dist_task)DIST_TASK(name, f##_task, args, out);                                    \
+    }
+
+#define DIST__FIELD(T, name) T name;
+#define DIST__OPTIONAL_FIELD(T, name, initial) \
+    struct {                                   \
+        bool is_set;                           \
+        T value;                               \
+    } name;
+#define DIST__ARG(T, name) , dist__a->name
+#define DIST__OPTIONAL_ARG(T, name, initial)              \
+    , dist__a->name.is_set              ? dist__a->name.value \
+      : dist__x && dist__x->name.is_set ? dist__x->name.value \
+                                        : (initial)
+#define DIST__ARGUMENTS(...) DIST__TAIL_(__VA_ARGS__)
+
+#endif
+#endif

@@ -1,0 +1,388 @@
+/* dist.h - map, par, for and apply over threads or processes, chosen per call.
+ *
+ * What holds for every call:
+ *
+ *   Order     Results stand in item order, whatever finished first.
+ *   Results   out[i] changes only if task i succeeded. A task that fails, crashes or never starts
+ *             leaves out[i] as it was. (.in_place gives this up for speed.) A task finds in
+ *             *result what out[i] held before the call.
+ *   Failure   A task fails by returning non-zero. The call then stops handing out items, lets
+ *             every item below the failed one finish, and reports the failure that a sequential
+ *             loop would have met first: the one with the lowest index.
+ *   Zero      Zero is the default of every option and of every optional argument.
+ *   Units     Sizes are bytes, times are seconds, indices count from 0.
+ *   Memory    Items, ctx and out belong to the caller and must stay valid until the call returns
+ *             (until dist_job_finish for a call that fills .job).
+ *   Threads   Every function may be called from any thread at any time, also from inside a task.
+ *             Two calls must not write the same `out` at once; one dist_job belongs to one thread
+ *             at a time.
+ *   Errors    Are values. Nothing here aborts, exits, prints or installs a signal handler.
+ *             dist_last_error() holds the details of the calling thread's last failed call.
+ *   errno     Not touched by a successful call.
+ *
+ * The executors:
+ *
+ *   DIST_THREAD   Threads of a shared pool, and the calling thread. Cheap; memory is shared, so
+ *                 tasks must not race. A crash ends the program, as in any threaded program.
+ *   DIST_PROCESS  Workers forked inside the call. They see the caller's memory as it was at the
+ *                 call; pointers just work, inputs are not copied. What a task changes is private
+ *                 to its worker: only its result comes back. A crash costs one item.
+ *   DIST_INLINE   The calling thread, in index order. It is the specification of the other two.
+ *
+ * Inside a DIST_PROCESS worker: signal handlers are reset to their defaults (ignored signals stay
+ * ignored) and no signal is blocked; atexit handlers of the host never run; stdout and stderr are
+ * flushed, other streams too when the host had a single thread at the call. If other threads of
+ * the host run during the call, a worker inherits the locks they hold: malloc and stdio are safe,
+ * localtime, dlopen and the host's own locks may not be.
+ *
+ * C11 or C17 with gcc or clang. In C++ the forms ending in _fn are there; the macros are not.
+ */
+#ifndef DIST_H
+#define DIST_H
+
+#include "version.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DIST_API __attribute__((visibility("default")))
+
+/* ------------------------------------------------------------------ 1. words used everywhere */
+
+typedef enum dist_executor {
+    DIST_DEFAULT, /* $DIST_EXECUTOR (thread, process or inline), else DIST_THREAD */
+    DIST_THREAD,  /* for I/O-bound work and for any tasks that are safe in threads */
+    DIST_PROCESS, /* for dangerous work, and for code that is not safe in threads */
+    DIST_INLINE,  /* for tests and debuggers */
+    DIST_AUTO     /* not built yet: DIST_UNSUPPORTED */
+} dist_executor;
+
+/* One row for each status: the name, its value, and what it says of a call or an item. */
+#define DIST_STATUS_ROWS(ROW)                                                                      \
+    ROW(DIST_OK, 0, "success")                                                                     \
+    ROW(DIST_FAILED, 1, "a task returned non-zero")                                                \
+    ROW(DIST_CRASHED, 2, "the worker process died while it ran this item")                         \
+    ROW(DIST_TIMEOUT, 3, "the time limit passed")                                                  \
+    ROW(DIST_CANCELLED, 4, "cancelled by the caller")                                              \
+    ROW(DIST_SKIPPED, 5, "never started: the call stopped first")                                  \
+    ROW(DIST_PENDING, 6, "not started yet")                                                        \
+    ROW(DIST_RUNNING, 7, "started, not finished")                                                  \
+    ROW(DIST_EMPTY, 8, "nothing there")                                                            \
+    ROW(DIST_FULL, 9, "no room")                                                                   \
+    ROW(DIST_CLOSED, 10, "closed")                                                                 \
+    ROW(DIST_INVALID, 11, "an argument is invalid")                                                \
+    ROW(DIST_NOMEM, 12, "out of memory")                                                           \
+    ROW(DIST_STATE, 13, "not possible in this state")                                              \
+    ROW(DIST_DEADLOCK, 14, "this wait could never end")                                            \
+    ROW(DIST_UNSUPPORTED, 15, "not supported here")                                                \
+    ROW(DIST_SYSTEM, 16, "the operating system refused; see the code (errno)")
+
+#define DIST__STATUS_ENUM(name, value, text) name = value,
+typedef enum dist_status { DIST_STATUS_ROWS(DIST__STATUS_ENUM) DIST_STATUS_COUNT } dist_status;
+#undef DIST__STATUS_ENUM
+
+/* "DIST_CRASHED" for DIST_CRASHED; "DIST_?" for a value that is none of them. Never NULL. */
+DIST_API const char *dist_status_name(dist_status status);
+
+/* A task: read *item, write *result, return 0, or an error code (best through dist_fail).
+ * `item` is NULL if the call has no items, `result` is NULL if it has no results. */
+typedef int (*dist_fn)(void *result, const void *item, void *ctx);
+
+/* A task for n neighbouring items: read items[0..n-1], write results[0..n-1]. n is never 0. */
+typedef int (*dist_chunk_fn)(void *results, const void *items, size_t n, void *ctx);
+
+/* The body of an index loop. */
+typedef int (*dist_index_fn)(size_t index, void *ctx);
+
+typedef struct dist_error { /* everything known about one failed item, or one refused call */
+    dist_status status;     /* FAILED, CRASHED, SKIPPED ... or INVALID, NOMEM ... for the call */
+    int code;               /* what the task returned, or errno for DIST_SYSTEM */
+    size_t index;           /* which item ... (0 if the call itself was refused) */
+    const char *name;       /* ... its name, or NULL */
+    const void *item;       /* ... and its argument, still the caller's; NULL without items */
+    int signal;             /* that killed the worker process, or 0 */
+    int exit_code;          /* with which the worker process ended, or 0 */
+    unsigned attempts;      /* how often the item was started */
+    unsigned worker;        /* in 0..workers-1 */
+    char message[160];      /* from dist_fail, or "worker 2 (pid 41) killed by SIGSEGV" */
+} dist_error;
+
+typedef struct dist_event { /* what hooks receive; not delivered by this version */
+    size_t index, done, failed, total;
+    const char *name;
+    const void *item, *result;
+    const dist_error *error; /* NULL: success */
+    double seconds, eta;
+    unsigned worker;
+} dist_event;
+
+typedef struct dist_job dist_job;
+typedef struct dist_pool dist_pool;
+typedef struct dist_arena dist_arena;
+typedef struct dist_token dist_token;
+
+/* ------------------------------------------------------------------ 2. options */
+
+/* Zero means "the default". Rows marked (*) are not built yet: setting one gives
+ * DIST_UNSUPPORTED before anything runs. */
+typedef struct dist_opts {
+    size_t size;            /* sizeof(dist_opts), filled in by DIST_OPTS: lets the struct grow */
+    dist_executor executor; /* THREAD, PROCESS, INLINE; 0: $DIST_EXECUTOR, else THREAD */
+
+    /* How many tasks run at once, the caller's thread included (THREAD). 0: THREAD
+     * min(32, dist_cpus() + 4), PROCESS dist_cpus(), a nested call shares its caller's workers.
+     * Never more than there are items. An explicit number is kept, however far above the CPUs,
+     * unless the system has no room for so many. INLINE: 1 whatever is given. */
+    unsigned workers;
+
+    double timeout;      /* (*) limit for the whole call */
+    double task_timeout; /* (*) limit for one attempt of one task */
+
+    /* Items per hand-out. 0: adaptive (by the time that tasks take); for dist_map_chunks n / workers,
+     * rounded so that chunk sizes differ by at most one. */
+    size_t chunk;
+    size_t in_flight;    /* (*) */
+    bool silent;         /* go on after failures and return DIST_OK; look at them through .job */
+    bool unordered;      /* (*) */
+    bool deferred;       /* (*) */
+    bool abandon;        /* (*) */
+
+    /* Tasks write straight into out: no staging copy, but a task that fails may leave bytes in
+     * its out[i]. PROCESS: takes effect where out lies in memory that is mapped shared
+     * (MAP_SHARED); elsewhere results are staged as without it. */
+    bool in_place;
+
+    /* Stop after so many failures and return DIST_FAILED. 0: 1, or no limit with .silent. */
+    size_t max_failures;
+    unsigned retries;                                    /* (*) */
+    double backoff, rate;                                /* (*) */
+    bool (*retry_if)(const dist_error *e, void *user);   /* (*) */
+    const char *const *names;                            /* (*) */
+
+    union {                 /* third argument of every task */
+        void *ctx;          /* PROCESS: each worker has a private copy, as of the call */
+        const void *extras; /* the same, for DIST_DEFINE functions */
+    };
+
+    dist_pool *pool;   /* (*) */
+    dist_arena *arena; /* (*) */
+    dist_token *token; /* (*) */
+
+    dist_error *error; /* out: the failure with the lowest index; written only if the call fails */
+    dist_job **job;    /* out: the ended call, for inspection; free it with dist_job_finish. It is
+                        * filled in if the call got as far as running (else set to NULL). */
+
+    int (*worker_init)(void **state, unsigned worker, void *user); /* (*) */
+    void (*worker_exit)(void *state, unsigned worker, void *user); /* (*) */
+    size_t tasks_per_worker, worker_memory;                        /* (*) */
+    void (*on_start)(const dist_event *, void *user);              /* (*) */
+    void (*on_finish)(const dist_event *, void *user);             /* (*) */
+    void *user;                                                    /* (*) */
+    const unsigned *cpus;                                          /* (*) */
+    size_t n_cpus;                                                 /* (*) */
+    const char *progress;                                          /* (*) */
+    const char *trace;                                             /* (*) */
+    uint64_t seed;                                                 /* (*) */
+} dist_opts;
+
+/* DIST_OPTS(.workers = 4, .silent = true): a pointer to options that live as long as the block. */
+#define DIST_OPTS(...) (&(dist_opts){.size = sizeof(dist_opts), __VA_ARGS__})
+
+/* ------------------------------------------------------------------ 3. calls
+ *
+ * Each call documents the loop it replaces. All return DIST_OK, or
+ *   DIST_FAILED, DIST_CRASHED   the status of the failure with the lowest index;
+ *   DIST_INVALID                an argument is wrong, dist_last_error()->message names it;
+ *   DIST_UNSUPPORTED            an option or executor that is not built;
+ *   DIST_NOMEM, DIST_SYSTEM     no memory, or not even one worker could be started.
+ * With the last three nothing has run.
+ */
+
+/* for (i = 0; i < n; i++) fn(&out[i], &items[i], ctx); */
+DIST_API dist_status dist_map_fn(dist_fn fn, const void *items, size_t n, size_t item_size, void *out,
+                                 size_t out_size, const dist_opts *opts);
+
+/* fn(out, arg, ctx); in one worker. `arg` may be NULL. */
+DIST_API dist_status dist_apply_fn(dist_fn fn, const void *arg, size_t arg_size, void *out,
+                                   size_t out_size, const dist_opts *opts);
+
+/* for (each chunk [b, b + k) of 0..n-1) fn(&out[b], &items[b], k, ctx);
+ * A chunk function that returns non-zero fails all items of its chunk, unless it named the bad
+ * ones by dist_fail_at. */
+DIST_API dist_status dist_map_chunks_fn(dist_chunk_fn fn, const void *items, size_t n,
+                                        size_t item_size, void *out, size_t out_size,
+                                        const dist_opts *opts);
+
+/* for (i = 0; i < n; i++) fn(i, ctx); */
+DIST_API dist_status dist_for_fn(dist_index_fn fn, size_t n, const dist_opts *opts);
+
+typedef struct dist_task { /* one call for par */
+    const char *name;      /* for dist_job_named and error.name, or NULL; names must differ */
+    dist_fn fn;
+    const void *arg;
+    size_t arg_size;
+    void *result; /* NULL: no result */
+    size_t result_size;
+    void *ctx;        /* NULL: the call's ctx */
+    int priority;     /* (*) */
+    double timeout;   /* (*) */
+    unsigned retries; /* (*) */
+} dist_task;
+
+/* for (i = 0; i < n; i++) t[i].fn(t[i].result, t[i].arg, t[i].ctx ? t[i].ctx : ctx); */
+DIST_API dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_opts *opts);
+
+#ifndef __cplusplus
+/* dist_map(cube_task, in, 101, out, .workers = 4): item and result sizes come from the pointers.
+ * `out` may be DIST_NONE (no results), `items` of dist_apply may be DIST_NONE (no argument). */
+#define DIST_NONE ((char *)0)
+
+#define dist_map(fn, items, n, ...)         DIST__MAP(dist_map_fn, DIST__ANY, fn, items, n, __VA_ARGS__)
+#define dist_thread_map(fn, items, n, ...)  DIST__MAP(dist_map_fn, DIST__THR, fn, items, n, __VA_ARGS__)
+#define dist_process_map(fn, items, n, ...) DIST__MAP(dist_map_fn, DIST__PRC, fn, items, n, __VA_ARGS__)
+
+#define dist_map_chunks(fn, items, n, ...) \
+    DIST__MAP(dist_map_chunks_fn, DIST__ANY, fn, items, n, __VA_ARGS__)
+#define dist_thread_map_chunks(fn, items, n, ...) \
+    DIST__MAP(dist_map_chunks_fn, DIST__THR, fn, items, n, __VA_ARGS__)
+#define dist_process_map_chunks(fn, items, n, ...) \
+    DIST__MAP(dist_map_chunks_fn, DIST__PRC, fn, items, n, __VA_ARGS__)
+
+#define dist_apply(fn, arg, ...)         DIST__APPLY(dist_apply_fn, DIST__ANY, fn, arg, __VA_ARGS__)
+#define dist_thread_apply(fn, arg, ...)  DIST__APPLY(dist_apply_fn, DIST__THR, fn, arg, __VA_ARGS__)
+#define dist_process_apply(fn, arg, ...) DIST__APPLY(dist_apply_fn, DIST__PRC, fn, arg, __VA_ARGS__)
+
+/* dist_for(body, n, .workers = 4): the arguments after fn are n, then options */
+#define dist_for(fn, ...)         DIST__LIST(dist_for_fn, DIST__ANY, fn, __VA_ARGS__)
+#define dist_thread_for(fn, ...)  DIST__LIST(dist_for_fn, DIST__THR, fn, __VA_ARGS__)
+#define dist_process_for(fn, ...) DIST__LIST(dist_for_fn, DIST__PRC, fn, __VA_ARGS__)
+
+/* dist_par(tasks, n, .silent = true): the arguments after tasks are n, then options */
+#define dist_par(tasks, ...)         DIST__LIST(dist_par_fn, DIST__ANY, tasks, __VA_ARGS__)
+#define dist_thread_par(tasks, ...)  DIST__LIST(dist_par_fn, DIST__THR, tasks, __VA_ARGS__)
+#define dist_process_par(tasks, ...) DIST__LIST(dist_par_fn, DIST__PRC, tasks, __VA_ARGS__)
+
+/* An entry of a dist_task array: DIST_TASK("xrp", price_task, &exchange, &prices.xrp) */
+#define DIST_TASK(name, fn, arg, result) \
+    {(name), (fn), (arg), sizeof *(arg), (result), sizeof *(result), 0, 0, 0, 0}
+#endif
+
+/* Details of the last call of this thread that did not return DIST_OK. Never NULL; the status is
+ * DIST_OK if there was none. Valid until the thread's next call. */
+DIST_API const dist_error *dist_last_error(void);
+
+/* ------------------------------------------------------------------ 4. jobs: an ended call, to look at
+ *
+ * A job refers to the caller's items, out and tasks: keep them until dist_job_finish.
+ */
+
+/* Frees the job and sets it to NULL; the outcome of the call as if it had not been .silent.
+ * DIST_OK for NULL. */
+DIST_API dist_status dist_job_finish(dist_job **job);
+
+DIST_API size_t dist_job_count(const dist_job *job);    /* items */
+DIST_API size_t dist_job_failures(const dist_job *job); /* items that failed or crashed */
+
+/* The k-th failure in index order; NULL unless k < dist_job_failures(). */
+DIST_API const dist_error *dist_job_failure_at(const dist_job *job, size_t k);
+
+/* How item `index` ended. NULL: it succeeded (or index is not below the count). A status of
+ * DIST_SKIPPED: it never started. */
+DIST_API const dist_error *dist_job_outcome(const dist_job *job, size_t index);
+
+/* The result of the par task of that name; NULL if there is none, or if it did not succeed. */
+DIST_API void *dist_job_named(const dist_job *job, const char *name);
+
+/* Copies the results of all items that succeeded, in index order and without gaps, to `packed`
+ * (room for all n results; NULL: just count). Returns how many. */
+DIST_API size_t dist_job_succeeded(const dist_job *job, void *packed);
+
+/* Writes *value (one result) in the place of every result that is missing because its item failed
+ * or was skipped: into `copy`, an array of n results that first receives all of out, or, if
+ * `copy` is NULL, into out itself. DIST_INVALID for a job without results, or of par tasks. */
+DIST_API dist_status dist_job_replace_failed(const dist_job *job, const void *value, void *copy);
+
+/* ------------------------------------------------------------------ 5. inside a task
+ *
+ * Outside of any task these return 0 or NULL; dist_fail returns its code.
+ */
+
+/* Records why the task fails and returns `code`: return dist_fail(EIO, "cannot read %s", path).
+ * A code of 0 counts as 1. The text is cut to fit dist_error.message. */
+DIST_API int dist_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* In a chunk task: only item k of this chunk failed. A chunk task that then goes on and returns 0
+ * has succeeded for all items it did not name. One that returns non-zero has stopped at the
+ * highest item it named: the items before it stand, those after it are handed out again. */
+DIST_API int dist_fail_at(size_t k, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+DIST_API int dist_failure(void);   /* the code recorded for this task, or 0 */
+DIST_API size_t dist_index(void);  /* of the item; in a chunk task of the chunk's first item */
+DIST_API const char *dist_name(void);
+DIST_API unsigned dist_attempt(void); /* 1 for the first start of this item */
+
+/* In 0..workers-1, and never held by two running tasks of a call at once: an index for scratch
+ * memory, one place for each worker. */
+DIST_API unsigned dist_worker(void);
+
+/* ------------------------------------------------------------------ 6. the library */
+
+/* CPUs that this process may use now: the least of affinity mask, cgroup quota (v1 and v2, rounded
+ * up) and online CPUs, at least 1. $DIST_WORKERS, if it is a positive number, replaces all that. */
+DIST_API unsigned dist_cpus(void);
+
+/* Stops the idle threads of the shared pool and frees them. Threads that are still in a call are
+ * stopped when it ends. A later call starts new ones. Also done at exit and at dlclose. */
+DIST_API void dist_shutdown(void);
+
+DIST_API const char *dist_version(void); /* "0.1.0" */
+
+/* ------------------------------------------------------------------ 7. splitting a range
+ *
+ * Pure functions. What lies past the end is an empty range; so is everything for parts or size 0.
+ */
+
+typedef struct dist_range {
+    size_t begin, count;
+} dist_range;
+
+/* Part k of 0..n-1 in `parts` parts: sizes differ by at most 1, the larger ones first. */
+DIST_API dist_range dist_split(size_t n, size_t parts, size_t k);
+
+/* Block k of 0..n-1 in blocks of `size`; the last may be shorter. */
+DIST_API dist_range dist_chunk(size_t n, size_t size, size_t k);
+
+/* ------------------------------------------------------------------ machinery */
+#ifndef __cplusplus
+#define DIST__ANY
+#define DIST__THR               .executor = DIST_THREAD,
+#define DIST__PRC               .executor = DIST_PROCESS,
+#define DIST__HEAD(...)         DIST__HEAD_(__VA_ARGS__, ~)
+#define DIST__HEAD_(first, ...) first
+#define DIST__REST(...)         DIST__TAIL_(__VA_ARGS__, )
+#define DIST__TAIL_(first, ...) __VA_ARGS__
+#define DIST__MAP(call, as, fn, items, n, ...)                                   \
+    call((fn), (items), (n), sizeof *(items), (DIST__HEAD(__VA_ARGS__)),         \
+         sizeof *(DIST__HEAD(__VA_ARGS__)),                                      \
+         &(dist_opts){.size = sizeof(dist_opts), as DIST__REST(__VA_ARGS__)})
+#define DIST__APPLY(call, as, fn, arg, ...)                                      \
+    call((fn), (arg), sizeof *(arg), (DIST__HEAD(__VA_ARGS__)),                  \
+         sizeof *(DIST__HEAD(__VA_ARGS__)),                                      \
+         &(dist_opts){.size = sizeof(dist_opts), as DIST__REST(__VA_ARGS__)})
+#define DIST__LIST(call, as, first, ...)         \
+    call((first), (DIST__HEAD(__VA_ARGS__)),     \
+         &(dist_opts){.size = sizeof(dist_opts), as DIST__REST(__VA_ARGS__)})
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#include "define.h"
+
+#endif

@@ -1,0 +1,273 @@
+/* batch.c - running items in the calling thread, with their results staged. */
+#include "batch.h"
+
+#include <errno.h>
+#include <stdalign.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { STAGE_SIZE = 4096 };
+
+size_t dist__batch_units(const struct dist__batch *batch) {
+    if (batch->chunk) return (batch->n - 1) / batch->chunk + 1;
+    return batch->kind == DIST__MAP_CHUNKS ? batch->workers : batch->n;
+}
+
+struct dist__span dist__batch_items(const struct dist__batch *batch, size_t begin, size_t end) {
+    if (!batch->chunk && batch->kind == DIST__MAP_CHUNKS) {
+        dist_range first = dist_split(batch->n, batch->workers, begin);
+        dist_range last = dist_split(batch->n, batch->workers, end - 1);
+        return (struct dist__span){first.begin, last.begin + last.count};
+    }
+    size_t unit = batch->chunk ? batch->chunk : 1;
+    size_t last = end > batch->n / unit ? batch->n : end * unit;
+    return (struct dist__span){begin * unit, last};
+}
+
+int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *result,
+                     struct dist__record *record) {
+    record->index = i;
+    record->code = 0;
+    const void *item = batch->items ? batch->items + i * batch->item_size : NULL;
+    switch (batch->kind) {
+    case DIST__MAP_ITEMS: return batch->map(result, item, batch->ctx);
+    case DIST__INDICES: return batch->index(i, batch->ctx);
+    case DIST__MAP_CHUNKS:
+        record->chunk_count = n;
+        record->named_count = 0;
+        record->named_lost = false;
+        int code = batch->chunk_fn(result, item, n, batch->ctx);
+        record->chunk_count = 0;
+        return code ? code : record->named_lost ? record->code : 0;
+    case DIST__PAR_TASKS: break;
+    }
+    const dist_task *task = &batch->tasks[i];
+    record->name = task->name;
+    return task->fn(result, task->arg, task->ctx ? task->ctx : batch->ctx);
+}
+
+void dist__batch_describe(const struct dist__batch *batch, dist_error *error) {
+    if (batch->kind == DIST__PAR_TASKS) {
+        error->name = batch->tasks[error->index].name;
+        error->item = batch->tasks[error->index].arg;
+    } else {
+        error->name = NULL;
+        error->item = batch->items ? batch->items + error->index * batch->item_size : NULL;
+    }
+}
+
+void dist__batch_error(const struct dist__batch *batch, size_t index, int code,
+                       const struct dist__record *record, dist_error *error) {
+    *error = (dist_error){.status = DIST_FAILED,
+                          .code = code,
+                          .index = index,
+                          .attempts = record->attempt,
+                          .worker = record->worker};
+    dist__batch_describe(batch, error);
+    if (record->code) memcpy(error->message, record->message, sizeof error->message);
+    else snprintf(error->message, sizeof error->message, "the task returned %d", code);
+}
+
+static void failed(struct dist__batch *batch, size_t index, int code, struct dist__record *record) {
+    dist_error error;
+    dist__batch_error(batch, index, code, record, &error);
+    dist__outcome_fail(&batch->outcome, &error);
+}
+
+static void no_memory(struct dist__batch *batch, struct dist__span span,
+                      struct dist__record *record) {
+    for (size_t i = span.begin; i < span.end; i++) {
+        dist_fail(ENOMEM, "no memory to stage a result of %zu bytes",
+                  dist__batch_result_size(batch, i));
+        dist_error error;
+        dist__batch_error(batch, i, ENOMEM, record, &error);
+        error.status = DIST_NOMEM;
+        dist__outcome_fail(&batch->outcome, &error);
+    }
+}
+
+/* Tasks without results, and results in place. */
+static void run_unstaged(struct dist__batch *batch, struct dist__span span,
+                         struct dist__record *record) {
+    for (size_t i = span.begin; i < span.end; i++) {
+        if (dist__outcome_past_stop(&batch->outcome, i)) {
+            dist__outcome_skip(&batch->outcome, i, span.end);
+            return;
+        }
+        int code = dist__batch_call(batch, i, 1, dist__batch_result(batch, i), record);
+        if (code) failed(batch, i, code, record);
+    }
+}
+
+/* Runs items into `stage`, which holds what out held, and copies the good ones back: the whole
+ * block at once as long as none fails. Returns where it stopped. */
+static size_t run_block(struct dist__batch *batch, struct dist__span block, unsigned char *stage,
+                        struct dist__record *record) {
+    size_t size = batch->out_size, copied = block.begin, i = block.begin;
+    const unsigned char *item = batch->items ? batch->items + i * batch->item_size : NULL;
+    unsigned char *slot = stage;
+    dist_fn map = batch->map;
+    void *ctx = batch->ctx;
+    memcpy(stage, batch->out + i * size, (block.end - i) * size);
+    for (; i < block.end; i++) {
+        if (dist__outcome_past_stop(&batch->outcome, i)) break;
+        record->index = i;
+        record->code = 0;
+        int code = map(slot, item, ctx);
+        if (item) item += batch->item_size;
+        slot += size;
+        if (!code) continue;
+        memcpy(batch->out + copied * size, stage + (copied - block.begin) * size,
+               (i - copied) * size);
+        copied = i + 1;
+        failed(batch, i, code, record);
+    }
+    memcpy(batch->out + copied * size, stage + (copied - block.begin) * size, (i - copied) * size);
+    return i;
+}
+
+static void run_map(struct dist__batch *batch, struct dist__span span,
+                    struct dist__record *record) {
+    alignas(64) unsigned char stack[STAGE_SIZE];
+    size_t size = batch->out_size, per_block = STAGE_SIZE / size;
+    unsigned char *stage = stack;
+    if (per_block == 0) {
+        per_block = 1;
+        stage = dist__record_scratch(record, size);
+        if (!stage) {
+            no_memory(batch, span, record);
+            return;
+        }
+    }
+    for (size_t i = span.begin; i < span.end;) {
+        size_t count = span.end - i < per_block ? span.end - i : per_block;
+        size_t reached = run_block(batch, (struct dist__span){i, i + count}, stage, record);
+        i += count;
+        if (reached == i) continue;
+        dist__outcome_skip(&batch->outcome, reached, span.end);
+        return;
+    }
+}
+
+static void run_par(struct dist__batch *batch, struct dist__span span,
+                    struct dist__record *record) {
+    alignas(64) unsigned char stack[STAGE_SIZE];
+    for (size_t i = span.begin; i < span.end; i++) {
+        if (dist__outcome_past_stop(&batch->outcome, i)) {
+            dist__outcome_skip(&batch->outcome, i, span.end);
+            return;
+        }
+        unsigned char *result = dist__batch_result(batch, i), *stage = stack;
+        size_t size = dist__batch_result_size(batch, i);
+        if (size > STAGE_SIZE) stage = dist__record_scratch(record, size);
+        if (!stage) {
+            no_memory(batch, (struct dist__span){i, i + 1}, record);
+            continue;
+        }
+        if (size) memcpy(stage, result, size);
+        int code = dist__batch_call(batch, i, 1, result ? stage : NULL, record);
+        if (code) failed(batch, i, code, record);
+        else if (size) memcpy(result, stage, size);
+    }
+}
+
+/* Sorts by offset and keeps the first of equals: a chunk names few items, so insertion will do. */
+static void sort_named(struct dist__record *record) {
+    struct dist__named_item *named = record->named;
+    size_t kept = 0;
+    for (size_t k = 0; k < record->named_count; k++) {
+        struct dist__named_item item = named[k];
+        size_t at = kept;
+        while (at > 0 && named[at - 1].offset > item.offset) at--;
+        if (at > 0 && named[at - 1].offset == item.offset) continue;
+        memmove(&named[at + 1], &named[at], (kept - at) * sizeof item);
+        named[at] = item;
+        kept++;
+    }
+    record->named_count = kept;
+}
+
+/* Every item of a chunk that failed without saying where. */
+static void whole_chunk_failed(const struct dist__batch *batch, struct dist__span chunk, int code,
+                               const struct dist__record *record, const struct dist__sink *sink) {
+    for (size_t i = chunk.begin; i < chunk.end; i++) {
+        dist_error error;
+        dist__batch_error(batch, i, code, record, &error);
+        sink->bad(sink->self, &error);
+    }
+}
+
+size_t dist__batch_chunk(const struct dist__batch *batch, struct dist__span chunk,
+                         unsigned char *stage, struct dist__record *record,
+                         const struct dist__sink *sink) {
+    size_t n = chunk.end - chunk.begin, size = batch->out_size;
+    if (stage && stage != batch->out + chunk.begin * size)
+        memcpy(stage, batch->out + chunk.begin * size, n * size);
+    int code = dist__batch_call(batch, chunk.begin, n, stage, record);
+    if (code && (record->named_count == 0 || record->named_lost)) {
+        whole_chunk_failed(batch, chunk, code, record, sink);
+        return n;
+    }
+    sort_named(record);
+    size_t next = chunk.begin;
+    for (size_t k = 0; k < record->named_count; k++) {
+        struct dist__named_item *named = &record->named[k];
+        size_t at = chunk.begin + named->offset;
+        sink->good(sink->self, (struct dist__span){next, at},
+                   stage ? stage + (next - chunk.begin) * size : NULL);
+        dist_error error;
+        dist__batch_error(batch, at, named->code, record, &error);
+        memcpy(error.message, named->message, sizeof error.message);
+        sink->bad(sink->self, &error);
+        next = at + 1;
+    }
+    if (code) return next - chunk.begin;
+    sink->good(sink->self, (struct dist__span){next, chunk.end},
+               stage ? stage + (next - chunk.begin) * size : NULL);
+    return n;
+}
+
+static void copy_good(void *self, struct dist__span items, const unsigned char *stage) {
+    struct dist__batch *batch = self;
+    if (stage && stage != batch->out + items.begin * batch->out_size)
+        memcpy(batch->out + items.begin * batch->out_size, stage,
+               (items.end - items.begin) * batch->out_size);
+}
+
+static void record_bad(void *self, const dist_error *error) {
+    struct dist__batch *batch = self;
+    dist__outcome_fail(&batch->outcome, error);
+}
+
+static void run_chunk(struct dist__batch *batch, struct dist__span chunk,
+                      struct dist__record *record) {
+    struct dist__sink sink = {copy_good, record_bad, batch};
+    unsigned char *stage = NULL;
+    if (batch->out) {
+        size_t size = (chunk.end - chunk.begin) * batch->out_size;
+        stage = batch->in_place ? dist__batch_result(batch, chunk.begin)
+                                : dist__record_scratch(record, size);
+        if (!stage) {
+            no_memory(batch, chunk, record);
+            return;
+        }
+    }
+    while (chunk.begin < chunk.end) {
+        if (dist__outcome_past_stop(&batch->outcome, chunk.begin)) {
+            dist__outcome_skip(&batch->outcome, chunk.begin, chunk.end);
+            return;
+        }
+        size_t settled = dist__batch_chunk(batch, chunk, stage, record, &sink);
+        chunk.begin += settled;
+        if (stage) stage += settled * batch->out_size;
+    }
+}
+
+void dist__batch_run(struct dist__batch *batch, struct dist__span span,
+                     struct dist__record *record) {
+    if (batch->kind == DIST__MAP_CHUNKS) run_chunk(batch, span, record);
+    else if (batch->kind == DIST__INDICES || batch->in_place) run_unstaged(batch, span, record);
+    else if (batch->kind == DIST__PAR_TASKS) run_par(batch, span, record);
+    else if (!batch->out) run_unstaged(batch, span, record);
+    else run_map(batch, span, record);
+}

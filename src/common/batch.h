@@ -1,0 +1,85 @@
+/* batch.h - one call, lowered: what every backend runs.
+ *
+ * map, apply, chunks, for and par all become a batch: n items, handed out in units. A backend's
+ * whole task is to run each unit once, in a worker, and to say how its items ended. */
+#ifndef DIST_COMMON_BATCH_H
+#define DIST_COMMON_BATCH_H
+
+#include "outcome.h"
+#include "task.h"
+
+enum dist__kind { DIST__MAP_ITEMS, DIST__MAP_CHUNKS, DIST__INDICES, DIST__PAR_TASKS };
+
+struct dist__batch {
+    enum dist__kind kind;
+    union {
+        dist_fn map;
+        dist_chunk_fn chunk_fn;
+        dist_index_fn index;
+        const dist_task *tasks;
+    };
+    size_t n;                   /* items, > 0 */
+    const unsigned char *items; /* NULL: the tasks get NULL */
+    size_t item_size;
+    unsigned char *out; /* NULL: the tasks get NULL */
+    size_t out_size;
+    void *ctx;
+    unsigned workers;      /* >= 1, never above the number of units */
+    bool workers_explicit; /* the caller gave the number */
+    size_t chunk;          /* items per unit as the caller gave it; 0: the backend's choice */
+    bool in_place;
+    const struct dist__record *caller; /* the task that made the call, or NULL */
+    struct dist__outcome outcome;
+};
+
+/* Units: what is handed out whole. For chunk functions one chunk, else .chunk items, else one. */
+size_t dist__batch_units(const struct dist__batch *batch);
+
+/* The items of units begin..end-1, neighbours. */
+struct dist__span dist__batch_items(const struct dist__batch *batch, size_t begin, size_t end);
+
+/* Runs the items of one span in the calling thread as the current task `record`, stages their
+ * results, and tells batch->outcome what failed and what was skipped. For MAP_CHUNKS the span is
+ * one unit. */
+void dist__batch_run(struct dist__batch *batch, struct dist__span span,
+                     struct dist__record *record);
+
+/* The primitive: runs item i (or, for chunk functions, the n items from i) with `result` as the
+ * place of its result. Returns what the task returned. */
+int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *result,
+                     struct dist__record *record);
+
+/* Where a chunk's items end up: `good` receives runs of items whose results stand in the stage,
+ * `bad` the failed ones, one by one. */
+struct dist__sink {
+    void (*good)(void *self, struct dist__span items, const unsigned char *stage);
+    void (*bad)(void *self, const dist_error *error);
+    void *self;
+};
+
+/* Runs a chunk function over `chunk`, with results in `stage` (NULL: none). Returns how many items
+ * from its begin are settled: fewer than all if the function stopped at an item it had named. */
+size_t dist__batch_chunk(const struct dist__batch *batch, struct dist__span chunk,
+                         unsigned char *stage, struct dist__record *record,
+                         const struct dist__sink *sink);
+
+/* Where the result of item i goes in the caller's memory, and how large it is. */
+static inline unsigned char *dist__batch_result(const struct dist__batch *batch, size_t i) {
+    if (batch->kind == DIST__PAR_TASKS) return batch->tasks[i].result;
+    return batch->out ? batch->out + i * batch->out_size : NULL;
+}
+
+static inline size_t dist__batch_result_size(const struct dist__batch *batch, size_t i) {
+    if (batch->kind == DIST__PAR_TASKS)
+        return batch->tasks[i].result ? batch->tasks[i].result_size : 0;
+    return batch->out ? batch->out_size : 0;
+}
+
+/* Fills in *error for item `index` from the record of the task that has just returned `code`. */
+void dist__batch_error(const struct dist__batch *batch, size_t index, int code,
+                       const struct dist__record *record, dist_error *error);
+
+/* Fills in the name and the item of an error that has its index. */
+void dist__batch_describe(const struct dist__batch *batch, dist_error *error);
+
+#endif

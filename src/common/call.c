@@ -1,0 +1,190 @@
+/* call.c - the door: every public call comes in here, is checked, becomes a batch, and is handed
+ * to a backend. */
+#include "backend.h"
+#include "check.h"
+#include "error.h"
+#include "job.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const dist_opts defaults = {.size = sizeof defaults};
+
+static const struct dist__backend *backend_named(const char *name) {
+    for (size_t i = 0; dist__backends[i]; i++)
+        if (!strcmp(dist__backends[i]->name, name)) return dist__backends[i];
+    return NULL;
+}
+
+static const struct dist__backend *backend_of(dist_executor executor) {
+    for (size_t i = 0; dist__backends[i]; i++)
+        if (dist__backends[i]->executor == executor) return dist__backends[i];
+    return NULL;
+}
+
+/* $DIST_EXECUTOR is read once: getenv is slow next to a small loop. */
+static const struct dist__backend *default_backend(void) {
+    static _Atomic(const struct dist__backend *) cached;
+    /* relaxed: the backends are constants; two threads may both look the name up */
+    const struct dist__backend *backend = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (backend) return backend;
+    const char *name = getenv("DIST_EXECUTOR");
+    if (name && *name) {
+        backend = backend_named(name);
+        if (!backend) dist__refuse(DIST_INVALID, 0, "$DIST_EXECUTOR: no executor \"%.40s\"", name);
+    } else {
+        backend = backend_of(DIST_THREAD);
+        if (!backend) backend = dist__backends[0];
+    }
+    atomic_store_explicit(&cached, backend, memory_order_relaxed);
+    return backend;
+}
+
+/* NULL and an error recorded if there is none. */
+static const struct dist__backend *choose_backend(dist_executor executor) {
+    if (executor == DIST_DEFAULT) return default_backend();
+    const struct dist__backend *backend = backend_of(executor);
+    if (!backend)
+        dist__refuse(DIST_UNSUPPORTED, 0, "executor: %s is not built",
+                     executor == DIST_AUTO ? "DIST_AUTO" : "this one");
+    return backend;
+}
+
+static void size_up(struct dist__batch *batch, const dist_opts *opts,
+                    const struct dist__backend *backend) {
+    batch->ctx = opts->ctx;
+    batch->chunk = opts->chunk < batch->n ? opts->chunk : batch->n;
+    batch->in_place = opts->in_place;
+    batch->caller = dist__record_current();
+    bool alone = backend->executor == DIST_INLINE;
+    batch->workers_explicit = opts->workers != 0;
+    batch->workers =
+        opts->workers && !alone ? opts->workers : backend->default_workers(batch->caller);
+    if (batch->kind == DIST__MAP_CHUNKS && !batch->chunk) {
+        /* as many chunks as the caller asked for workers, also where they run one after another */
+        if (opts->workers) batch->workers = opts->workers;
+        if (batch->workers > batch->n) batch->workers = (unsigned)batch->n;
+        return;
+    }
+    size_t units = dist__batch_units(batch);
+    if (batch->workers > units) batch->workers = (unsigned)units;
+}
+
+/* What the caller hears of a batch that has run. */
+static dist_status conclude(struct dist__batch *batch, bool silent) {
+    struct dist__outcome *outcome = &batch->outcome;
+    dist__outcome_sort(outcome);
+    if (outcome->incomplete)
+        return dist__refuse(DIST_NOMEM, 0, "no memory to keep %zu failures", outcome->failed_count);
+    if (outcome->failed_count == 0 || (silent && !dist__outcome_stopped(outcome))) return DIST_OK;
+    dist__remember(&outcome->lowest);
+    return outcome->lowest.status;
+}
+
+static dist_status run_batch(const struct dist__backend *backend, struct dist__batch *batch,
+                             const dist_opts *opts, dist_status *refused) {
+    *refused = DIST_OK;
+    size_t limit = opts->max_failures ? opts->max_failures : opts->silent ? 0 : 1;
+    dist__outcome_init(&batch->outcome, limit, opts->job != NULL);
+    if (batch->n == 0) return DIST_OK;
+    size_up(batch, opts, backend);
+    *refused = backend->run(batch);
+    return *refused ? *refused : conclude(batch, opts->silent);
+}
+
+static dist_status run_job(const struct dist__backend *backend, const struct dist__batch *batch,
+                           const dist_opts *opts) {
+    dist_job *job = malloc(sizeof *job);
+    if (!job) return dist__refuse(DIST_NOMEM, 0, "job: no memory");
+    job->batch = *batch;
+    job->asked = NULL;
+    dist_status refused, status = run_batch(backend, &job->batch, opts, &refused);
+    *opts->job = job;
+    if (refused) dist_job_finish(opts->job);
+    return status;
+}
+
+/* Runs a batch that has its items and results but no options yet. */
+static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
+    const struct dist__backend *backend = choose_backend(opts->executor);
+    if (!backend) return dist_last_error()->status;
+    if (opts->job) return run_job(backend, batch, opts);
+    dist_status refused, status = run_batch(backend, batch, opts, &refused);
+    dist__outcome_free(&batch->outcome);
+    return status;
+}
+
+/* The end of every call. */
+static dist_status leave(dist_status status, const dist_opts *opts) {
+    if (status && opts->size == sizeof *opts && opts->error) *opts->error = *dist_last_error();
+    return status;
+}
+
+static dist_status enter(const dist_opts *opts) {
+    dist_status refused = dist__check_opts(opts);
+    if (!refused && opts->job) *opts->job = NULL;
+    return refused;
+}
+
+static dist_status check_arrays(const struct dist__batch *batch) {
+    if (!batch->map) return dist__refuse(DIST_INVALID, 0, "fn: is NULL");
+    dist_status refused = dist__check_array("items", batch->items, batch->n, batch->item_size);
+    if (refused) return refused;
+    return dist__check_array("out", batch->out, batch->n, batch->out_size);
+}
+
+static dist_status run_arrays(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
+    if (!opts) opts = &defaults;
+    dist_status status = enter(opts);
+    if (!status) status = check_arrays(batch);
+    if (!status && needs_items && batch->n && !batch->items)
+        status = dist__refuse(DIST_INVALID, 0, "items: is NULL and n is %zu", batch->n);
+    return leave(status ? status : run(batch, opts), opts);
+}
+
+dist_status dist_map_fn(dist_fn fn, const void *items, size_t n, size_t item_size, void *out,
+                        size_t out_size, const dist_opts *opts) {
+    struct dist__batch batch;
+    batch.kind = DIST__MAP_ITEMS, batch.map = fn, batch.n = n;
+    batch.items = items, batch.item_size = item_size, batch.out = out, batch.out_size = out_size;
+    return run_arrays(&batch, true, opts);
+}
+
+dist_status dist_apply_fn(dist_fn fn, const void *arg, size_t arg_size, void *out, size_t out_size,
+                          const dist_opts *opts) {
+    struct dist__batch batch;
+    batch.kind = DIST__MAP_ITEMS, batch.map = fn, batch.n = 1;
+    batch.items = arg, batch.item_size = arg_size, batch.out = out, batch.out_size = out_size;
+    return run_arrays(&batch, false, opts);
+}
+
+dist_status dist_map_chunks_fn(dist_chunk_fn fn, const void *items, size_t n, size_t item_size,
+                               void *out, size_t out_size, const dist_opts *opts) {
+    struct dist__batch batch;
+    batch.kind = DIST__MAP_CHUNKS, batch.chunk_fn = fn, batch.n = n;
+    batch.items = items, batch.item_size = item_size, batch.out = out, batch.out_size = out_size;
+    return run_arrays(&batch, true, opts);
+}
+
+dist_status dist_for_fn(dist_index_fn fn, size_t n, const dist_opts *opts) {
+    struct dist__batch batch;
+    batch.kind = DIST__INDICES, batch.index = fn, batch.n = n;
+    batch.items = NULL, batch.item_size = 0, batch.out = NULL, batch.out_size = 0;
+    return run_arrays(&batch, false, opts);
+}
+
+dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_opts *opts) {
+    struct dist__batch batch;
+    batch.kind = DIST__PAR_TASKS, batch.tasks = tasks, batch.n = n;
+    batch.items = NULL, batch.item_size = 0, batch.out = NULL, batch.out_size = 0;
+    if (!opts) opts = &defaults;
+    dist_status status = enter(opts);
+    if (!status) status = dist__check_tasks(tasks, n);
+    return leave(status ? status : run(&batch, opts), opts);
+}
+
+void dist_shutdown(void) {
+    for (size_t i = 0; dist__backends[i]; i++)
+        if (dist__backends[i]->shutdown) dist__backends[i]->shutdown();
+}

@@ -1,0 +1,84 @@
+/* check.c - the checks of the door. */
+#include "check.h"
+#include "error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Every option that is declared and not built yet. */
+#define NOT_BUILT_ROWS(ROW)                                                                        \
+    ROW(timeout)                                                                                   \
+    ROW(task_timeout) ROW(in_flight) ROW(unordered) ROW(deferred) ROW(abandon) ROW(retries)        \
+        ROW(backoff) ROW(rate) ROW(retry_if) ROW(names) ROW(pool) ROW(arena) ROW(token)            \
+            ROW(worker_init) ROW(worker_exit) ROW(tasks_per_worker) ROW(worker_memory)             \
+                ROW(on_start) ROW(on_finish) ROW(user) ROW(cpus) ROW(n_cpus) ROW(progress)         \
+                    ROW(trace) ROW(seed)
+
+static const char *first_not_built(const dist_opts *o) {
+#define IS_SET(field)                                                                              \
+    if (o->field != 0) return #field;
+    NOT_BUILT_ROWS(IS_SET)
+#undef IS_SET
+    return NULL;
+}
+
+dist_status dist__check_opts(const dist_opts *o) {
+    if (o->size != sizeof *o)
+        return dist__refuse(DIST_INVALID, 0, "opts.size: is %zu, must be sizeof(dist_opts) = %zu",
+                            o->size, sizeof *o);
+    if ((unsigned)o->executor > DIST_AUTO)
+        return dist__refuse(DIST_INVALID, 0, "executor: %d is none of enum dist_executor",
+                            (int)o->executor);
+    const char *option = first_not_built(o);
+    if (option)
+        return dist__refuse(DIST_UNSUPPORTED, 0, "%s: this option is not built yet", option);
+    return DIST_OK;
+}
+
+dist_status dist__check_array(const char *name, const void *array, size_t n, size_t size) {
+    if (!array || n == 0) return DIST_OK;
+    if (size == 0) return dist__refuse(DIST_INVALID, 0, "%s: the element size is 0", name);
+    if (n > PTRDIFF_MAX / size)
+        return dist__refuse(DIST_INVALID, 0, "n: %zu elements of %zu bytes in %s exceed memory", n,
+                            size, name);
+    return DIST_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static dist_status check_names(const dist_task *tasks, size_t n) {
+    size_t named = 0;
+    for (size_t i = 0; i < n; i++) named += tasks[i].name != NULL;
+    if (named < 2) return DIST_OK;
+    const char **sorted = malloc(named * sizeof *sorted);
+    if (!sorted) return dist__refuse(DIST_NOMEM, 0, "no memory to compare %zu names", named);
+    for (size_t i = 0, k = 0; i < n; i++)
+        if (tasks[i].name) sorted[k++] = tasks[i].name;
+    qsort(sorted, named, sizeof *sorted, by_name);
+    dist_status status = DIST_OK;
+    for (size_t k = 1; k < named && status == DIST_OK; k++)
+        if (!strcmp(sorted[k - 1], sorted[k]))
+            status = dist__refuse(DIST_INVALID, 0, "tasks: two are named \"%.80s\"", sorted[k]);
+    free(sorted);
+    return status;
+}
+
+dist_status dist__check_tasks(const dist_task *tasks, size_t n) {
+    if (n > 0 && !tasks) return dist__refuse(DIST_INVALID, 0, "tasks: is NULL");
+    for (size_t i = 0; i < n; i++) {
+        const dist_task *t = &tasks[i];
+        if (!t->fn) return dist__refuse(DIST_INVALID, 0, "tasks[%zu].fn: is NULL", i);
+        if (t->result && (t->result_size == 0 || t->result_size > PTRDIFF_MAX))
+            return dist__refuse(DIST_INVALID, 0, "tasks[%zu].result_size: is %zu", i,
+                                t->result_size);
+        if (t->priority || t->timeout != 0 || t->retries)
+            return dist__refuse(DIST_UNSUPPORTED, 0, "tasks[%zu].%s: this option is not built yet",
+                                i,
+                                t->priority  ? "priority"
+                                : t->retries ? "retries"
+                                             : "timeout");
+    }
+    return check_names(tasks, n);
+}

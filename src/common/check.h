@@ -1,0 +1,12 @@
+/* check.h - bad input is refused here, before anything runs. */
+#ifndef DIST_COMMON_CHECK_H
+#define DIST_COMMON_CHECK_H
+
+#include "dist/dist.h"
+
+/* DIST_OK, or the status of a refused call with its message recorded. */
+dist_status dist__check_opts(const dist_opts *opts);
+dist_status dist__check_array(const char *name, const void *array, size_t n, size_t size);
+dist_status dist__check_tasks(const dist_task *tasks, size_t n);
+
+#endif

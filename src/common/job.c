@@ -1,0 +1,140 @@
+/* job.c - looking at an ended call. Its outcome is sorted: see dist__outcome_sort. */
+#include "job.h"
+#include "error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+dist_status dist_job_finish(dist_job **job) {
+    if (!job || !*job) return DIST_OK;
+    dist_job *ended = *job;
+    const struct dist__outcome *outcome = &ended->batch.outcome;
+    dist_status status = outcome->failed_count ? outcome->lowest.status : DIST_OK;
+    dist__outcome_free(&ended->batch.outcome);
+    while (ended->asked) {
+        struct dist__skipped_item *next = ended->asked->next;
+        free(ended->asked);
+        ended->asked = next;
+    }
+    free(ended);
+    *job = NULL;
+    return status;
+}
+
+size_t dist_job_count(const dist_job *job) { return job ? job->batch.n : 0; }
+size_t dist_job_failures(const dist_job *job) { return job ? job->batch.outcome.failed_count : 0; }
+
+const dist_error *dist_job_failure_at(const dist_job *job, size_t k) {
+    return k < dist_job_failures(job) ? &job->batch.outcome.failed[k] : NULL;
+}
+
+/* The number of failures whose index is below `index`. */
+static size_t failures_below(const struct dist__outcome *outcome, size_t index) {
+    size_t low = 0, high = outcome->failed_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (outcome->failed[middle].index < index) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+/* The number of skipped spans that end at or below `index`. */
+static size_t spans_below(const struct dist__outcome *outcome, size_t index) {
+    size_t low = 0, high = outcome->skipped_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (outcome->skipped[middle].end <= index) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+/* The next items at or above `from` that have no result; begin == end == n if there are none. */
+static struct dist__span next_missing(const dist_job *job, size_t from) {
+    const struct dist__outcome *outcome = &job->batch.outcome;
+    struct dist__span missing = {job->batch.n, job->batch.n};
+    size_t k = failures_below(outcome, from), s = spans_below(outcome, from);
+    if (k < outcome->failed_count)
+        missing = (struct dist__span){outcome->failed[k].index, outcome->failed[k].index + 1};
+    if (s < outcome->skipped_count && outcome->skipped[s].begin <= missing.begin) {
+        missing = outcome->skipped[s];
+        if (missing.begin < from) missing.begin = from;
+    }
+    return missing;
+}
+
+static const dist_error *skipped_item(const dist_job *job, size_t index) {
+    for (struct dist__skipped_item *item = job->asked; item; item = item->next)
+        if (item->error.index == index) return &item->error;
+    struct dist__skipped_item *item = malloc(sizeof *item);
+    static const dist_error nameless = {.status = DIST_SKIPPED, .message = "skipped"};
+    if (!item) return &nameless;
+    item->error = (dist_error){.status = DIST_SKIPPED,
+                               .index = index,
+                               .message = "never started: the call had failed before"};
+    dist__batch_describe(&job->batch, &item->error);
+    dist_job *owner = (dist_job *)job; /* a cache: what the caller sees of the job stays the same */
+    item->next = owner->asked;
+    owner->asked = item;
+    return &item->error;
+}
+
+const dist_error *dist_job_outcome(const dist_job *job, size_t index) {
+    if (index >= dist_job_count(job)) return NULL;
+    const struct dist__outcome *outcome = &job->batch.outcome;
+    size_t k = failures_below(outcome, index);
+    if (k < outcome->failed_count && outcome->failed[k].index == index) return &outcome->failed[k];
+    size_t s = spans_below(outcome, index);
+    bool skipped = s < outcome->skipped_count && outcome->skipped[s].begin <= index;
+    return skipped ? skipped_item(job, index) : NULL;
+}
+
+void *dist_job_named(const dist_job *job, const char *name) {
+    if (!job || !name || job->batch.kind != DIST__PAR_TASKS) return NULL;
+    for (size_t i = 0; i < job->batch.n; i++) {
+        const dist_task *task = &job->batch.tasks[i];
+        if (task->name && !strcmp(task->name, name))
+            return dist_job_outcome(job, i) ? NULL : task->result;
+    }
+    return NULL;
+}
+
+/* Appends the results of items begin..end-1 to *packed, if that is not NULL. */
+static void pack(const dist_job *job, size_t begin, size_t end, unsigned char **packed) {
+    if (!*packed) return;
+    for (size_t i = begin; i < end; i++) {
+        size_t size = dist__batch_result_size(&job->batch, i);
+        if (size) memcpy(*packed, dist__batch_result(&job->batch, i), size);
+        *packed += size;
+    }
+}
+
+size_t dist_job_succeeded(const dist_job *job, void *packed) {
+    size_t count = 0, n = dist_job_count(job);
+    unsigned char *to = packed;
+    for (size_t i = 0; i < n;) {
+        struct dist__span missing = next_missing(job, i);
+        pack(job, i, missing.begin, &to);
+        count += missing.begin - i;
+        i = missing.end;
+    }
+    return count;
+}
+
+dist_status dist_job_replace_failed(const dist_job *job, const void *value, void *copy) {
+    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    if (!value) return dist__refuse(DIST_INVALID, 0, "value: is NULL");
+    const struct dist__batch *batch = &job->batch;
+    if (batch->n == 0) return DIST_OK;
+    if (batch->kind == DIST__PAR_TASKS || !batch->out)
+        return dist__refuse(DIST_INVALID, 0, "job: its call had no array of results");
+    unsigned char *to = copy ? copy : batch->out;
+    if (copy) memcpy(copy, batch->out, batch->n * batch->out_size);
+    for (size_t i = 0;;) {
+        struct dist__span missing = next_missing(job, i);
+        if (missing.begin == batch->n) return DIST_OK;
+        for (i = missing.begin; i < missing.end; i++)
+            memcpy(to + i * batch->out_size, value, batch->out_size);
+    }
+}

@@ -1,0 +1,142 @@
+/* os.c - the system calls of os.h. Linux, glibc or musl. */
+#define _GNU_SOURCE
+#include "os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __GLIBC__
+#include <sys/single_threaded.h>
+#endif
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+uint64_t dist__now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void dist__futex_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeout_ns, bool shared) {
+    struct timespec limit = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    int saved = errno;
+    syscall(SYS_futex, word, shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, expected,
+            timeout_ns < 0 ? NULL : &limit, NULL, 0);
+    errno = saved;
+}
+
+void dist__futex_wake(_Atomic(uint32_t) *word, int count, bool shared) {
+    int saved = errno;
+    syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+    errno = saved;
+}
+
+/* Signals that the program sends itself by a fault stay unblocked: the host may catch them. */
+static void async_signals(sigset_t *set) {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+    sigfillset(set);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(set, faults[i]);
+}
+
+int dist__thread_start(pthread_t *thread, unsigned number, void *(*main)(void *), void *arg) {
+    sigset_t blocked, before;
+    async_signals(&blocked);
+    int failed = pthread_sigmask(SIG_BLOCK, &blocked, &before); /* the new thread inherits it */
+    if (failed) return failed;
+    failed = pthread_create(thread, NULL, main, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed) return failed;
+    char name[16];
+    snprintf(name, sizeof name, "dist-thr-%u", number % 1000000);
+    pthread_setname_np(*thread, name);
+    return 0;
+}
+
+bool dist__single_threaded(void) {
+#ifdef __GLIBC__
+    return __libc_single_threaded;
+#else
+    return false;
+#endif
+}
+
+const char *dist__signal_name(int number, char buffer[static 16]) {
+    static const struct {
+        int number;
+        const char *name;
+    } known[] = {
+        {SIGABRT, "SIGABRT"}, {SIGALRM, "SIGALRM"}, {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
+        {SIGHUP, "SIGHUP"},   {SIGILL, "SIGILL"},   {SIGINT, "SIGINT"},   {SIGIO, "SIGIO"},
+        {SIGKILL, "SIGKILL"}, {SIGPIPE, "SIGPIPE"}, {SIGPROF, "SIGPROF"}, {SIGPWR, "SIGPWR"},
+        {SIGQUIT, "SIGQUIT"}, {SIGSEGV, "SIGSEGV"}, {SIGSYS, "SIGSYS"},   {SIGTERM, "SIGTERM"},
+        {SIGTRAP, "SIGTRAP"}, {SIGUSR1, "SIGUSR1"}, {SIGUSR2, "SIGUSR2"}, {SIGVTALRM, "SIGVTALRM"},
+        {SIGXCPU, "SIGXCPU"}, {SIGXFSZ, "SIGXFSZ"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].number == number) return known[i].name;
+    snprintf(buffer, 16, "signal %d", number);
+    return buffer;
+}
+
+static void (*leave_at_exit)(int status);
+
+#ifdef __GLIBC__
+static void exit_handler(int status, void *unused) {
+    (void)unused;
+    leave_at_exit(status);
+}
+
+int dist__on_exit(void (*leave)(int status)) {
+    leave_at_exit = leave;
+    return on_exit(exit_handler, NULL) ? ENOMEM : 0;
+}
+#else
+static void exit_handler(void) { leave_at_exit(-1); }
+
+int dist__on_exit(void (*leave)(int status)) {
+    leave_at_exit = leave;
+    return atexit(exit_handler) ? ENOMEM : 0;
+}
+#endif
+
+int dist__pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+/* PIDFD_GET_INFO (Linux 6.13) still tells the exit status (6.15) after somebody else has reaped
+ * the process. The layout is the kernel's first version of struct pidfd_info, 64 bytes. */
+struct pidfd_info_v0 {
+    uint64_t mask, cgroupid;
+    uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+    int32_t exit_code;
+};
+_Static_assert(sizeof(struct pidfd_info_v0) == 64, "the size is part of the ioctl number");
+#define PIDFD_GET_INFO_V0  _IOWR(0xFF, 11, struct pidfd_info_v0)
+#define PIDFD_INFO_EXIT_V0 (1u << 3)
+
+static bool remembered(int pidfd, int *wait_status) {
+    struct pidfd_info_v0 info = {.mask = PIDFD_INFO_EXIT_V0};
+    if (pidfd < 0 || ioctl(pidfd, PIDFD_GET_INFO_V0, &info) < 0) return false;
+    *wait_status = info.exit_code;
+    return (info.mask & PIDFD_INFO_EXIT_V0) != 0;
+}
+
+struct dist__exit dist__reap(pid_t pid, int pidfd) {
+    int saved = errno, status = 0;
+    pid_t got;
+    do got = waitpid(pid, &status, 0);
+    while (got < 0 && errno == EINTR);
+    bool known = got == pid || remembered(pidfd, &status);
+    errno = saved;
+    if (!known) return (struct dist__exit){.known = false};
+    if (WIFSIGNALED(status)) return (struct dist__exit){.known = true, .signal = WTERMSIG(status)};
+    return (struct dist__exit){.known = true, .exit_code = WEXITSTATUS(status)};
+}

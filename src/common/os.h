@@ -1,0 +1,59 @@
+/* os.h - the system calls that dist needs, and the only place that knows systems apart (os.c). */
+#ifndef DIST_COMMON_OS_H
+#define DIST_COMMON_OS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define DIST__CACHE_LINE 64
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+uint64_t dist__now_ns(void);
+
+/* A hint for spinning loops. */
+static inline void dist__cpu_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __asm__ volatile("pause");
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+/* Sleeps while *word == expected, at most timeout_ns (negative: for ever). Returns on a wake, on a
+ * signal, on a change, and sometimes without reason: callers loop. `shared`: between processes. */
+void dist__futex_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeout_ns, bool shared);
+void dist__futex_wake(_Atomic(uint32_t) *word, int count, bool shared);
+
+/* Starts a thread that blocks all asynchronous signals and is called dist-thr-<number>.
+ * Returns 0 or an errno. */
+int dist__thread_start(pthread_t *thread, unsigned number, void *(*main)(void *), void *arg);
+
+/* True if it is certain that this process has one thread only. */
+bool dist__single_threaded(void);
+
+/* "SIGSEGV" for 11; "signal 77" written to `buffer` for one without a name. */
+const char *dist__signal_name(int number, char buffer[static 16]);
+
+/* Registers `leave`, to be called first of all handlers when the process calls exit(). It receives
+ * the exit status, or -1 where the C library does not tell. Returns 0 or an errno. */
+int dist__on_exit(void (*leave)(int status));
+
+/* A descriptor that becomes readable when the process ends; -1 and errno if there is none. */
+int dist__pidfd_open(pid_t pid);
+
+/* How a process ended. `known` is false if somebody else has reaped it and the kernel does not
+ * remember. */
+struct dist__exit {
+    bool known;
+    int signal;    /* that killed it, or 0 */
+    int exit_code; /* if signal is 0 */
+};
+
+/* Reaps a child that has ended (waits for it if it has not). pidfd may be -1. */
+struct dist__exit dist__reap(pid_t pid, int pidfd);
+
+#endif

@@ -1,0 +1,99 @@
+/* task.c - the current task: what a task asks about itself and how it fails. */
+#include "task.h"
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* initial-exec: one load instead of a call; eight bytes of static TLS are always to be had. */
+static _Thread_local struct dist__record *current __attribute__((tls_model("initial-exec")));
+
+struct dist__record *dist__record_current(void) {
+    return current;
+}
+
+static unsigned product(unsigned a, unsigned b) { return a > UINT_MAX / b ? UINT_MAX : a * b; }
+
+void dist__record_enter(struct dist__record *record, const struct dist__record *caller,
+                        unsigned worker, unsigned workers, bool process) {
+    record->index = 0;
+    record->code = 0;
+    record->worker = worker;
+    record->attempt = 1;
+    record->name = NULL;
+    record->chunk_count = 0;
+    record->named = NULL;
+    record->named_count = record->named_room = 0;
+    record->named_lost = false;
+    record->scratch = NULL;
+    record->scratch_size = 0;
+    record->crowd = product(caller ? caller->crowd : 1, workers);
+    record->process_crowd = product(caller ? caller->process_crowd : 1, process ? workers : 1);
+    record->outer = current;
+    current = record;
+}
+
+void dist__record_leave(struct dist__record *record) {
+    current = record->outer;
+    free(record->named);
+    free(record->scratch);
+}
+
+void *dist__record_scratch(struct dist__record *record, size_t size) {
+    if (record->scratch_size < size) {
+        free(record->scratch);
+        record->scratch = malloc(size);
+        record->scratch_size = record->scratch ? size : 0;
+    }
+    return record->scratch;
+}
+
+int dist_fail(int code, const char *format, ...) {
+    if (code == 0) code = 1;
+    struct dist__record *record = current;
+    if (!record) return code;
+    record->code = code;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(record->message, sizeof record->message, format, args);
+    va_end(args);
+    return code;
+}
+
+static struct dist__named_item *name_item(struct dist__record *record) {
+    if (record->named_count == record->named_room) {
+        size_t room = record->named_room ? 2 * record->named_room : 8;
+        struct dist__named_item *grown = realloc(record->named, room * sizeof *grown);
+        if (!grown) return NULL;
+        record->named = grown;
+        record->named_room = room;
+    }
+    return &record->named[record->named_count++];
+}
+
+int dist_fail_at(size_t k, int code, const char *format, ...) {
+    if (code == 0) code = 1;
+    struct dist__record *record = current;
+    if (!record) return code;
+    char message[DIST__MESSAGE_SIZE];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    struct dist__named_item *item = k < record->chunk_count ? name_item(record) : NULL;
+    if (!item) { /* not in a chunk task, past its end, or no memory: the task as a whole fails */
+        record->named_lost = true;
+        return dist_fail(code, "%s", message);
+    }
+    item->offset = k;
+    item->code = code;
+    snprintf(item->message, sizeof item->message, "%s", message);
+    return code;
+}
+
+int dist_failure(void) { return current ? current->code : 0; }
+size_t dist_index(void) { return current ? current->index : 0; }
+const char *dist_name(void) { return current ? current->name : NULL; }
+unsigned dist_attempt(void) { return current ? current->attempt : 0; }
+unsigned dist_worker(void) { return current ? current->worker : 0; }

@@ -1,0 +1,52 @@
+/* task.h - what a thread knows about the task it is running: the record behind dist_index,
+ * dist_worker and dist_fail. */
+#ifndef DIST_COMMON_TASK_H
+#define DIST_COMMON_TASK_H
+
+#include "dist/dist.h"
+
+enum { DIST__MESSAGE_SIZE = sizeof((dist_error){0}.message) };
+
+/* One item of a chunk that dist_fail_at has named. */
+struct dist__named_item {
+    size_t offset; /* in the chunk */
+    int code;
+    char message[DIST__MESSAGE_SIZE];
+};
+
+/* One for each worker of a call, on that worker's stack. The thread that runs the task is the
+ * only one that reads or writes it. */
+struct dist__record {
+    size_t index;    /* of the item, or of the chunk's first item */
+    int code;        /* from dist_fail, 0 if it was not called; then `message` is valid */
+    unsigned worker; /* place in the call */
+    unsigned attempt;
+    const char *name;
+    size_t chunk_count; /* items in the chunk that runs; 0 outside of chunk tasks */
+
+    struct dist__named_item *named; /* by dist_fail_at */
+    size_t named_count, named_room;
+    bool named_lost; /* there was no memory to name one: the whole chunk fails */
+
+    void *scratch; /* staging for results too large for the stack; owned */
+    size_t scratch_size;
+
+    unsigned crowd;             /* workers of this call times those of all enclosing calls */
+    unsigned process_crowd;     /* the same, process calls only: threads share one pool */
+    struct dist__record *outer; /* of the task that made this call, or NULL */
+    char message[DIST__MESSAGE_SIZE];
+};
+
+/* The record of the running task, NULL outside of tasks. */
+struct dist__record *dist__record_current(void);
+
+/* Makes `record` current for this thread, as worker `worker` of a call of `workers` workers that
+ * was made from inside `caller` (a record or NULL); undone by leave, which frees what it owns. */
+void dist__record_enter(struct dist__record *record, const struct dist__record *caller,
+                        unsigned worker, unsigned workers, bool process);
+void dist__record_leave(struct dist__record *record);
+
+/* Staging memory of `size` bytes that lives until leave; NULL if there is none. */
+void *dist__record_scratch(struct dist__record *record, size_t size);
+
+#endif

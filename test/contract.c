@@ -1,0 +1,136 @@
+/* contract.c - runs the cases of one contract_*.c:  contract_map EXECUTOR [CASE]  or  --list */
+#define _GNU_SOURCE
+#include "contract.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+dist_executor X;
+
+static struct contract_case *first, **last = &first;
+
+void contract_register(struct contract_case *one) {
+    *last = one;
+    last = &one->next;
+}
+
+static const struct {
+    const char *name;
+    dist_executor executor;
+    unsigned bit;
+} executors[] = {{"inline", DIST_INLINE, ON_INLINE},
+                 {"thread", DIST_THREAD, ON_THREAD},
+                 {"process", DIST_PROCESS, ON_PROCESS}};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void nap(double seconds) {
+    struct timespec t = {.tv_nsec = (long)(seconds * 1e9)};
+    nanosleep(&t, NULL);
+}
+
+static int run_in_this_process(struct contract_case *one) {
+    setpgid(0, 0);
+    const struct CMUnitTest test = {.name = one->name, .test_func = one->run};
+    cmocka_set_message_output(CM_OUTPUT_STDOUT);
+    return _cmocka_run_group_tests(one->id, &test, 1, NULL, NULL) ? 1 : 0;
+}
+
+/* Waits for `pid` until `limit`; false: still running. */
+static bool ended(pid_t pid, double limit, int *status) {
+    for (double pause = 0.0002;; pause = pause < 0.02 ? 2 * pause : pause) {
+        pid_t got = waitpid(pid, status, WNOHANG);
+        if (got == pid || (got < 0 && errno == ECHILD)) return true;
+        if (now() > limit) return false;
+        nap(pause);
+    }
+}
+
+/* This program is the reaper of what a case leaves behind: anything that lives on for a second. */
+static int left_behind(void) {
+    double limit = now() + 1;
+    for (;;) {
+        pid_t got = waitpid(-1, NULL, WNOHANG);
+        if (got < 0 && errno == ECHILD) return 0;
+        if (got == 0) {
+            if (now() > limit) return 1;
+            nap(0.002);
+        }
+    }
+}
+
+static const char *verdict(struct contract_case *one, unsigned seconds, pid_t pid) {
+    static char text[80];
+    int status = 0;
+    if (!ended(pid, now() + seconds, &status)) {
+        kill(-pid, SIGKILL);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        left_behind();
+        snprintf(text, sizeof text, "still running after %u s", seconds);
+        return text;
+    }
+    int left = left_behind();
+    kill(-pid, SIGKILL);
+    if (WIFSIGNALED(status)) {
+        snprintf(text, sizeof text, "killed by signal %d", WTERMSIG(status));
+        return text;
+    }
+    if (WEXITSTATUS(status)) return "failed";
+    (void)one;
+    return left ? "left processes behind" : NULL;
+}
+
+/* NULL: passed. */
+static const char *run_case(struct contract_case *one) {
+    const char *factor = getenv("DIST_TEST_SLOW"); /* valgrind, or a machine under load */
+    unsigned seconds = one->seconds * (SANITIZED ? 4 : 1) * (factor ? (unsigned)atoi(factor) : 1);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0) return strerror(errno);
+    if (pid == 0) exit(run_in_this_process(one));
+    return verdict(one, seconds, pid);
+}
+
+static int run_all(const char *executor, unsigned bit, const char *only) {
+    unsigned passed = 0, failed = 0;
+    for (struct contract_case *one = first; one; one = one->next) {
+        if (!(one->executors & bit) || (only && !strstr(one->name, only) && strcmp(one->id, only)))
+            continue;
+        double start = now();
+        const char *wrong = run_case(one);
+        printf("%s  %-6s %-8s %s (%.2f s)%s%s\n", wrong ? "FAIL" : "ok  ", one->id, executor,
+               one->name, now() - start, wrong ? ": " : "", wrong ? wrong : "");
+        *(wrong ? &failed : &passed) += 1;
+    }
+    printf("%u passed, %u failed\n", passed, failed);
+    return failed || !passed;
+}
+
+int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc == 2 && !strcmp(argv[1], "--list")) {
+        for (struct contract_case *one = first; one; one = one->next)
+            printf("%s %s %u\n", one->id, one->name, one->executors);
+        return 0;
+    }
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    for (size_t i = 0; argc >= 2 && i < N(executors); i++) {
+        if (strcmp(argv[1], executors[i].name)) continue;
+        X = executors[i].executor;
+        return run_all(executors[i].name, executors[i].bit, argv[2]);
+    }
+    fprintf(stderr, "usage: %s inline|thread|process [CASE] | --list\n", argv[0]);
+    return 2;
+}
