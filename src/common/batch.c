@@ -263,11 +263,20 @@ static void run_chunk(struct dist__batch *batch, struct dist__span chunk,
     }
 }
 
-void dist__batch_run(struct dist__batch *batch, struct dist__span span,
-                     struct dist__record *record) {
-    if (batch->kind == DIST__MAP_CHUNKS) run_chunk(batch, span, record);
-    else if (batch->kind == DIST__INDICES || batch->in_place) run_unstaged(batch, span, record);
+static void run_items(struct dist__batch *batch, struct dist__span span,
+                      struct dist__record *record) {
+    if (batch->kind == DIST__INDICES || batch->in_place) run_unstaged(batch, span, record);
     else if (batch->kind == DIST__PAR_TASKS) run_par(batch, span, record);
     else if (!batch->out) run_unstaged(batch, span, record);
     else run_map(batch, span, record);
+}
+
+void dist__batch_run(struct dist__batch *batch, size_t begin, size_t end,
+                     struct dist__record *record) {
+    if (batch->kind != DIST__MAP_CHUNKS) {
+        run_items(batch, dist__batch_items(batch, begin, end), record);
+        return;
+    }
+    for (size_t k = begin; k < end; k++)
+        run_chunk(batch, dist__batch_items(batch, k, k + 1), record);
 }

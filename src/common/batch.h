@@ -38,10 +38,9 @@ size_t dist__batch_units(const struct dist__batch *batch);
 /* The items of units begin..end-1, neighbours. */
 struct dist__span dist__batch_items(const struct dist__batch *batch, size_t begin, size_t end);
 
-/* Runs the items of one span in the calling thread as the current task `record`, stages their
- * results, and tells batch->outcome what failed and what was skipped. For MAP_CHUNKS the span is
- * one unit. */
-void dist__batch_run(struct dist__batch *batch, struct dist__span span,
+/* Runs units begin..end-1 in the calling thread as the current task `record`, stages their
+ * results, and tells batch->outcome what failed and what was skipped. */
+void dist__batch_run(struct dist__batch *batch, size_t begin, size_t end,
                      struct dist__record *record);
 
 /* The primitive: runs item i (or, for chunk functions, the n items from i) with `result` as the

@@ -3,7 +3,6 @@
  * cgroup v2 keeps "quota period" (or "max period") in cpu.max, v1 keeps cpu.cfs_quota_us and
  * cpu.cfs_period_us; a limit anywhere up the hierarchy counts. In a container the path of
  * /proc/self/cgroup may lie outside of what is mounted, so the mount's own root is read too. */
-#define _GNU_SOURCE
 #include "cpus.h"
 #include "dist/dist.h"
 

@@ -1,5 +1,4 @@
 /* os.c - the system calls of os.h. Linux, glibc or musl. */
-#define _GNU_SOURCE
 #include "os.h"
 
 #include <errno.h>
@@ -9,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -48,18 +48,26 @@ static void async_signals(sigset_t *set) {
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(set, faults[i]);
 }
 
-int dist__thread_start(pthread_t *thread, unsigned number, void *(*main)(void *), void *arg) {
+int dist__thread_start(pthread_t *thread, void *(*main)(void *), void *arg) {
     sigset_t blocked, before;
     async_signals(&blocked);
     int failed = pthread_sigmask(SIG_BLOCK, &blocked, &before); /* the new thread inherits it */
     if (failed) return failed;
     failed = pthread_create(thread, NULL, main, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed) return failed;
+    return failed;
+}
+
+void dist__thread_name(const char *what, unsigned number) {
     char name[16];
-    snprintf(name, sizeof name, "dist-thr-%u", number % 1000000);
-    pthread_setname_np(*thread, name);
-    return 0;
+    snprintf(name, sizeof name, "dist-%.3s-%u", what, number % 1000000);
+    prctl(PR_SET_NAME, name);
+}
+
+uint64_t dist__cpu_ns(clockid_t clock) {
+    struct timespec t;
+    if (clock_gettime(clock, &t)) return UINT64_MAX;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 bool dist__single_threaded(void) {

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #define DIST__CACHE_LINE 64
 
@@ -28,9 +29,14 @@ static inline void dist__cpu_pause(void) {
 void dist__futex_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeout_ns, bool shared);
 void dist__futex_wake(_Atomic(uint32_t) *word, int count, bool shared);
 
-/* Starts a thread that blocks all asynchronous signals and is called dist-thr-<number>.
- * Returns 0 or an errno. */
-int dist__thread_start(pthread_t *thread, unsigned number, void *(*main)(void *), void *arg);
+/* Starts a thread that blocks all asynchronous signals. Returns 0 or an errno. */
+int dist__thread_start(pthread_t *thread, void *(*main)(void *), void *arg);
+
+/* Names the calling thread dist-<what>-<number>. */
+void dist__thread_name(const char *what, unsigned number);
+
+/* Nanoseconds of CPU time that the thread with this clock has used; UINT64_MAX if it is gone. */
+uint64_t dist__cpu_ns(clockid_t clock);
 
 /* True if it is certain that this process has one thread only. */
 bool dist__single_threaded(void);

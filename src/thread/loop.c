@@ -1,0 +1,365 @@
+/* loop.c - taking, running and counting the units of one call. */
+#include "loop.h"
+#include "common/cpus.h"
+
+#include <stdlib.h>
+
+enum { RUNNING, DONE, AWAITED }; /* of done */
+
+static const uint32_t CLOSED = UINT32_MAX;
+
+enum {
+    CHUNK_NS = 50000,     /* aim of one hand-out: a few wake latencies, and 2000 times a clock */
+    GROWTH = 4,           /* most that a hand-out grows at a time */
+    WORTH_WAKING = 40000, /* ns of work left that pay for waking a thread */
+    WORTH_TELLING = 3000, /* the same if one is awake */
+    LONG_NS = 100000,     /* of a hand-out after which it pays to ask whether tasks block */
+    LINGER_NS = 3000,     /* a worker looks so long for units that others let go */
+    WAIT_SPIN_NS = 10000  /* the caller, before it sleeps */
+};
+
+/* ------------------------------------------------------------------ the object */
+
+static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct dist__loop *free_list; /* all of DIST__LOOP_SMALL places */
+
+static void run_place(struct dist__work *work);
+static void drop_place(struct dist__work *work);
+
+static struct dist__loop *take_free(void) {
+    pthread_mutex_lock(&free_lock);
+    struct dist__loop *loop = free_list;
+    if (loop) free_list = loop->next_free;
+    pthread_mutex_unlock(&free_lock);
+    return loop;
+}
+
+static void put_free(struct dist__loop *loop) {
+    if (loop->room != DIST__LOOP_SMALL) {
+        free(loop);
+        return;
+    }
+    pthread_mutex_lock(&free_lock);
+    loop->next_free = free_list;
+    free_list = loop;
+    pthread_mutex_unlock(&free_lock);
+}
+
+void dist__loop_free_all(void) {
+    struct dist__loop *loop;
+    while ((loop = take_free())) free(loop);
+}
+
+static struct dist__loop *allocate(uint32_t places) {
+    uint32_t room = places > DIST__LOOP_SMALL ? places : DIST__LOOP_SMALL;
+    struct dist__loop *loop = NULL;
+    size_t size = sizeof *loop + room * sizeof *loop->place;
+    loop = aligned_alloc(alignof(struct dist__loop), size);
+    if (!loop) return NULL;
+    loop->room = room;
+    atomic_init(&loop->refs, 0);
+    for (uint32_t k = 0; k < room; k++) {
+        struct dist__place *place = &loop->place[k];
+        atomic_init(&place->range.word, 0);
+        place->work = (struct dist__work){.run = run_place, .drop = drop_place};
+        place->loop = loop;
+    }
+    return loop;
+}
+
+struct dist__loop *dist__loop_new(struct dist__loop *again, struct dist__batch *batch,
+                                  uint32_t width, bool wants) {
+    struct dist__loop *loop = again;
+    if (!loop && width <= DIST__LOOP_SMALL) loop = take_free();
+    if (!loop) loop = allocate(width);
+    if (!loop) return NULL;
+    loop->units = dist__batch_units(batch);
+    loop->group = (uint32_t)((loop->units - 1) / UINT32_MAX + 1);
+    uint32_t count = (uint32_t)((loop->units - 1) / loop->group + 1);
+    loop->batch = batch;
+    loop->width = width;
+    loop->wants = wants;
+    loop->steady = batch->chunk != 0 || batch->kind == DIST__MAP_CHUNKS;
+    /* relaxed: published by the reference below, or by the submission of a place */
+    atomic_store_explicit(&loop->open, 1, memory_order_relaxed);
+    atomic_store_explicit(&loop->left, count, memory_order_relaxed);
+    atomic_store_explicit(&loop->done, RUNNING, memory_order_relaxed);
+    dist__range_put(&loop->place[0].range, (struct dist__units){0, count});
+    /* release: all of the above; pairs with [ref] */
+    atomic_store_explicit(&loop->refs, 1, memory_order_release);
+    return loop;
+}
+
+bool dist__loop_unref(struct dist__loop *loop, bool keep) {
+    /* acq_rel: whoever frees or reuses it comes after all others */
+    if (atomic_fetch_sub_explicit(&loop->refs, 1, memory_order_acq_rel) != 1) return false;
+    if (!keep || loop->room != DIST__LOOP_SMALL) {
+        put_free(loop);
+        return !keep;
+    }
+    return true;
+}
+
+bool dist__loop_try_ref(struct dist__loop *loop) {
+    uint32_t refs = atomic_load_explicit(&loop->refs, memory_order_relaxed);
+    while (refs != 0) /* acquire: the fields that refs publishes; pairs with [ref] */
+        if (atomic_compare_exchange_weak_explicit(&loop->refs, &refs, refs + 1,
+                                                  memory_order_acquire, memory_order_relaxed))
+            return true;
+    return false;
+}
+
+/* ------------------------------------------------------------------ opening places */
+
+struct opening {
+    struct dist__loop *loop;
+    uint32_t first;
+};
+
+static struct dist__work *place_to_open(void *state, unsigned k) {
+    struct opening *opening = state;
+    return &opening->loop->place[opening->first + k].work;
+}
+
+void dist__loop_open(struct dist__loop *loop, uint32_t places) {
+    if (places > loop->width) places = loop->width;
+    uint32_t open = atomic_load_explicit(&loop->open, memory_order_relaxed);
+    do
+        if (open >= places) return; /* also if it is CLOSED */
+    /* relaxed: decides who invites which places; the submission publishes them */
+    while (!atomic_compare_exchange_weak_explicit(&loop->open, &open, places, memory_order_relaxed,
+                                                  memory_order_relaxed));
+    uint32_t count = places - open;
+    /* relaxed: the opener holds a reference itself */
+    atomic_fetch_add_explicit(&loop->refs, count, memory_order_relaxed);
+    if (loop->wants) dist__pool_want((int)count);
+    struct opening opening = {loop, open};
+    dist__pool_submit(place_to_open, &opening, count);
+}
+
+static uint32_t open_places(const struct dist__loop *loop) {
+    /* relaxed: too few or too many places to look into */
+    uint32_t open = atomic_load_explicit(&loop->open, memory_order_relaxed);
+    return open == CLOSED ? 0 : open;
+}
+
+/* ------------------------------------------------------------------ one worker */
+
+struct worker {
+    struct dist__loop *loop;
+    uint32_t place;
+    uint32_t want;     /* units of the next hand-out */
+    uint32_t finished; /* units run and not yet taken off left */
+    uint64_t time;     /* when the last hand-out ended */
+    uint64_t cpu;      /* CPU time of the thread at `cpu_time`; cpu_time 0: not measured */
+    uint64_t cpu_time;
+    bool entered; /* the record is current */
+    struct dist__record record;
+};
+
+static void announce_end(struct dist__loop *loop) {
+    /* acq_rel: the caller that sees DONE sees what this thread did; and it is AWAITED or not */
+    if (atomic_exchange_explicit(&loop->done, DONE, memory_order_acq_rel) == AWAITED)
+        dist__futex_wake(&loop->done, 1, false);
+}
+
+/* Takes what this worker has finished off the loop's count. True: nothing is left. */
+static bool settle(struct worker *worker) {
+    uint64_t finished = worker->finished;
+    worker->finished = 0;
+    if (finished == 0) return false;
+    /* acq_rel: results before the count; the last one passes on all others'; pairs with [left] */
+    if (atomic_fetch_sub_explicit(&worker->loop->left, finished, memory_order_acq_rel) != finished)
+        return false;
+    announce_end(worker->loop);
+    return true;
+}
+
+static bool steal(struct worker *worker, struct dist__units *units) {
+    struct dist__loop *loop = worker->loop;
+    uint32_t open = open_places(loop);
+    for (uint32_t i = 1; i < open; i++) {
+        uint32_t victim = worker->place + i < open ? worker->place + i : worker->place + i - open;
+        if (dist__range_steal(&loop->place[victim].range, units)) return true;
+    }
+    return false;
+}
+
+/* The next units to run. Stolen ones go through the own range, so that others may steal on. */
+static bool next_units(struct worker *worker, struct dist__units *units) {
+    struct dist__range *own = &worker->loop->place[worker->place].range;
+    bool share = open_places(worker->loop) > 1;
+    if (dist__range_take(own, worker->want, share, units)) return true;
+    if (settle(worker)) return false;
+    if (!steal(worker, units)) return false;
+    if (units->end - units->begin > worker->want) {
+        struct dist__units rest = {units->begin + worker->want, units->end};
+        units->end = rest.begin;
+        dist__range_put(own, rest);
+    }
+    return true;
+}
+
+static void run_units(struct worker *worker, struct dist__units units) {
+    struct dist__loop *loop = worker->loop;
+    struct dist__batch *batch = loop->batch;
+    if (!worker->entered)
+        dist__record_enter(&worker->record, batch->caller, worker->place, batch->workers, false);
+    worker->entered = true;
+    size_t begin = (size_t)units.begin * loop->group, end = (size_t)units.end * loop->group;
+    dist__batch_run(batch, begin, end < loop->units ? end : loop->units, &worker->record);
+    worker->finished += units.end - units.begin;
+}
+
+/* Do the tasks of this thread block, rather than compute? Asked after a long hand-out. */
+static bool tasks_block(struct worker *worker) {
+    uint64_t cpu = dist__cpu_ns(CLOCK_THREAD_CPUTIME_ID), time = worker->time;
+    bool measured = worker->cpu_time != 0;
+    bool block = measured && (cpu - worker->cpu) * 2 < time - worker->cpu_time;
+    worker->cpu = cpu;
+    worker->cpu_time = time;
+    return block;
+}
+
+/* Opens places if the time that `count` units took says that the rest is worth it. */
+static void consider_opening(struct worker *worker, uint32_t count, uint64_t took) {
+    struct dist__loop *loop = worker->loop;
+    uint32_t open = open_places(loop);
+    if (open == 0 || open == loop->width) return;
+    if (took >= LONG_NS && tasks_block(worker)) {
+        dist__loop_open(loop, loop->width);
+        return;
+    }
+    if (open > 1) return;
+    struct dist__units rest = dist__range_peek(&loop->place[worker->place].range);
+    uint64_t ahead = took / count * (rest.end - rest.begin);
+    if (took < count) ahead = took * (rest.end - rest.begin) / count;
+    if (ahead > (dist__pool_is_hot() ? WORTH_TELLING : WORTH_WAKING))
+        dist__loop_open(loop, dist__cpus_cached());
+}
+
+/* Learns from a hand-out of `count` units how long the next one should be. */
+static void pace(struct worker *worker, uint32_t count) {
+    uint64_t before = worker->time;
+    worker->time = dist__now_ns();
+    uint64_t took = worker->time > before ? worker->time - before : 1;
+    uint64_t want = worker->loop->steady ? 1 : (uint64_t)count * CHUNK_NS / took;
+    if (want > (uint64_t)count * GROWTH) want = (uint64_t)count * GROWTH;
+    worker->want = want == 0 ? 1 : want > UINT32_MAX ? UINT32_MAX : (uint32_t)want;
+    consider_opening(worker, count, took);
+}
+
+static bool range_is_empty(const struct worker *worker) {
+    struct dist__units rest = dist__range_peek(&worker->loop->place[worker->place].range);
+    return rest.begin >= rest.end;
+}
+
+static void work(struct worker *worker) {
+    struct dist__units units;
+    while (next_units(worker, &units)) {
+        run_units(worker, units);
+        bool alone = open_places(worker->loop) == 1;
+        if (alone && range_is_empty(worker)) continue; /* that was all: no need for the time */
+        pace(worker, units.end - units.begin);
+    }
+}
+
+/* Works, and looks for a while for units that other workers let go. */
+static void work_and_linger(struct worker *worker) {
+    work(worker);
+    if (open_places(worker->loop) <= 1) return;
+    uint64_t limit = dist__now_ns() + LINGER_NS;
+    /* relaxed: a hint whether there is anything to wait for */
+    while (atomic_load_explicit(&worker->loop->left, memory_order_relaxed) > 0) {
+        work(worker);
+        dist__cpu_pause();
+        if (dist__now_ns() > limit) return;
+    }
+}
+
+static void start_work(struct worker *worker, struct dist__loop *loop, uint32_t place) {
+    worker->loop = loop;
+    worker->place = place;
+    worker->want = 1;
+    worker->finished = 0;
+    worker->cpu_time = 0;
+    worker->entered = false;
+    worker->time = dist__now_ns();
+}
+
+static void end_work(struct worker *worker) {
+    if (worker->entered) dist__record_leave(&worker->record);
+}
+
+/* A pool thread has taken the invitation to a place. */
+static void run_place(struct dist__work *invitation) {
+    struct dist__place *place =
+        (struct dist__place *)((char *)invitation - offsetof(struct dist__place, work));
+    struct dist__loop *loop = place->loop;
+    struct worker worker;
+    start_work(&worker, loop, (uint32_t)(place - loop->place));
+    work_and_linger(&worker);
+    end_work(&worker);
+    dist__loop_unref(loop, false);
+}
+
+static void drop_place(struct dist__work *invitation) {
+    struct dist__place *place =
+        (struct dist__place *)((char *)invitation - offsetof(struct dist__place, work));
+    dist__loop_unref(place->loop, false);
+}
+
+/* ------------------------------------------------------------------ the caller */
+
+void dist__loop_work(struct dist__loop *loop) {
+    struct worker worker;
+    start_work(&worker, loop, 0);
+    work_and_linger(&worker);
+    end_work(&worker);
+}
+
+static bool is_done(struct dist__loop *loop) {
+    /* acquire: all results; pairs with [left] */
+    return atomic_load_explicit(&loop->left, memory_order_acquire) == 0;
+}
+
+/* Sleeps until the last unit is finished. */
+static void await_end(struct dist__loop *loop) {
+    uint64_t limit = dist__now_ns() + WAIT_SPIN_NS;
+    while (!is_done(loop) && dist__now_ns() < limit) dist__cpu_pause();
+    uint32_t running = RUNNING;
+    while (!is_done(loop)) {
+        /* acq_rel: either the last worker sees AWAITED, or this sees DONE */
+        if (atomic_compare_exchange_strong_explicit(&loop->done, &running, AWAITED,
+                                                    memory_order_acq_rel, memory_order_acquire) ||
+            running == AWAITED)
+            dist__futex_wait(&loop->done, AWAITED, -1, false);
+        running = RUNNING;
+    }
+}
+
+static bool invites_to(struct dist__work *work, void *loop) {
+    if (work->run != run_place) return false;
+    return ((struct dist__place *)((char *)work - offsetof(struct dist__place, work)))->loop ==
+           loop;
+}
+
+void dist__loop_finish(struct dist__loop *loop) {
+    if (!is_done(loop)) await_end(loop);
+    /* relaxed: against a watch that opens places at this moment, which then counts them itself */
+    uint32_t open = atomic_exchange_explicit(&loop->open, CLOSED, memory_order_relaxed);
+    if (open == 1) return;
+    dist__pool_retract(invites_to, loop);
+    if (loop->wants) dist__pool_want(-(int)(open - 1));
+}
+
+struct dist__loop_sight dist__loop_look(struct dist__loop *loop) {
+    uint32_t open = open_places(loop);
+    struct dist__loop_sight sight = {.all_open = open == 0 || open == loop->width};
+    for (uint32_t k = 0; k < open; k++) {
+        struct dist__units units = dist__range_peek(&loop->place[k].range);
+        if (units.begin < units.end) sight.untaken += units.end - units.begin;
+        sight.signature = sight.signature * 31 + dist__range_pack(units);
+    }
+    return sight;
+}

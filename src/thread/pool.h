@@ -1,0 +1,42 @@
+/* pool.h - the threads that all calls share. They take nodes and run them; they know no loops. */
+#ifndef DIST_THREAD_POOL_H
+#define DIST_THREAD_POOL_H
+
+#include "inbox.h"
+
+#include <stdbool.h>
+
+/* A piece of work for one thread, inside an object that outlives it. */
+struct dist__work {
+    struct dist__node node; /* first: the queues pass nodes */
+    void (*run)(struct dist__work *work);
+    void (*drop)(struct dist__work *work); /* in the place of run, if no thread will come */
+};
+
+/* Publishes `count` pieces of work, next(state, k) being the k-th, and wakes or starts threads for
+ * them. From a pool thread they go to its own deque, else to the shared inbox. */
+void dist__pool_submit(struct dist__work *(*next)(void *state, unsigned k), void *state,
+                       unsigned count);
+
+/* Takes back what this thread has submitted last and nobody has taken, as long as mine(work,
+ * state) holds, and drops it. */
+void dist__pool_retract(bool (*mine)(struct dist__work *work, void *state), void *state);
+
+/* Calls that run now want this many threads more (or less, if negative): up to the sum the pool
+ * starts a thread whenever there is work that nobody awake will take. */
+void dist__pool_want(int threads);
+
+/* True if a thread is awake and looks for work: telling it costs no system call. */
+bool dist__pool_is_hot(void);
+
+/* Stops and joins all threads, drops what is queued. `wait`: also those that are busy; without it
+ * the pool is left alone if there are any. Not from a pool thread. */
+void dist__pool_shutdown(bool wait);
+
+/* True in the pool's own threads. */
+bool dist__pool_is_own_thread(void);
+
+/* In the child of a fork: none of the threads is there any more. */
+void dist__pool_forget(void);
+
+#endif

@@ -1,0 +1,75 @@
+/* thread.c - the backend: a call becomes a loop whose places the caller and pool threads take. */
+#include "common/backend.h"
+#include "common/cpus.h"
+#include "watch.h"
+
+enum { DEFAULT_MOST = 32, DEFAULT_MORE = 4 };
+
+/* min(32, cpus + 4), as Python's ThreadPoolExecutor: more than the CPUs, since tasks may block. */
+static unsigned default_workers(const struct dist__record *caller) {
+    unsigned most = dist__cpus_cached() + DEFAULT_MORE;
+    if (most > DEFAULT_MOST) most = DEFAULT_MOST;
+    if (caller) most /= caller->process_crowd;
+    return most ? most : 1;
+}
+
+static void run_alone(struct dist__batch *batch) {
+    struct dist__record record;
+    dist__record_enter(&record, batch->caller, 0, 1, false);
+    dist__batch_run(batch, 0, dist__batch_units(batch), &record);
+    dist__record_leave(&record);
+}
+
+/* Shares of a nested call that did not say how many it wants come from the threads there are. */
+static bool wants_threads(const struct dist__batch *batch) {
+    return batch->workers_explicit || !batch->caller;
+}
+
+static void fork_prepare(void);
+
+static dist_status run(struct dist__batch *batch) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (batch->workers == 1) {
+        run_alone(batch);
+        return DIST_OK;
+    }
+    pthread_once(&once, fork_prepare);
+    struct dist__caller *caller = dist__caller_self();
+    struct dist__loop *loop =
+        dist__caller_loop(caller, batch, batch->workers, wants_threads(batch));
+    if (!loop) { /* no memory to share: one worker is enough for every promise */
+        run_alone(batch);
+        return DIST_OK;
+    }
+    bool at_once = batch->workers_explicit || batch->kind == DIST__PAR_TASKS;
+    if (at_once || !dist__caller_watch(caller, loop)) dist__loop_open(loop, loop->width);
+    dist__loop_work(loop);
+    dist__loop_finish(loop);
+    dist__caller_release(caller, loop);
+    return DIST_OK;
+}
+
+static void stop(bool wait) {
+    dist__pool_shutdown(wait);
+    dist__watch_shutdown();
+}
+
+static void shutdown_threads(void) {
+    if (!dist__record_current()) stop(true);
+}
+
+static void forget(void) {
+    dist__pool_forget();
+    dist__watch_forget();
+}
+
+static void fork_prepare(void) { pthread_atfork(NULL, NULL, forget); }
+
+/* At exit and at dlclose: what is busy then cannot be stopped, and is left. */
+__attribute__((destructor)) static void leave(void) { stop(false); }
+
+const struct dist__backend dist__backend_thread = {.name = "thread",
+                                                   .executor = DIST_THREAD,
+                                                   .default_workers = default_workers,
+                                                   .run = run,
+                                                   .shutdown = shutdown_threads};
