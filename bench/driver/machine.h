@@ -1,0 +1,29 @@
+/* machine.h - where a run took place, and who else was there. */
+#ifndef BENCH_MACHINE_H
+#define BENCH_MACHINE_H
+
+#include "rival.h"
+
+struct machine {
+    char cpu[128], kernel[256], huge_pages[64], load[64], commit[96];
+    unsigned cpus, online;
+    double memory_gib;
+};
+
+void machine_describe(struct machine *m);
+unsigned machine_cpus(void); /* that this process may use */
+double machine_free_bytes(void);
+uint64_t machine_spin(void); /* iterations of bench_spin in 1 ms */
+
+struct usage {
+    double seconds; /* on the clock */
+    double all;     /* CPU seconds of the machine, stolen ones included */
+    double own;     /* CPU seconds of this process and of its children that have ended */
+};
+
+struct usage machine_usage(void);
+
+/* Part of the machine's CPU time between the two that others used, 0 to 1. */
+double machine_other_load(const struct usage *before, const struct usage *after);
+
+#endif
