@@ -12,5 +12,8 @@ write_basic_package_version_file(dist-config-version.cmake COMPATIBILITY SameMin
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/dist-config.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/dist-config-version.cmake DESTINATION ${package})
 
+# Relative to the file itself, so that `cmake --install --prefix` and a moved tree work.
+file(RELATIVE_PATH DIST_PC_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
+string(REGEX REPLACE "/$" "" DIST_PC_PREFIX ${DIST_PC_PREFIX})
 configure_file(cmake/dist.pc.in dist.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/dist.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

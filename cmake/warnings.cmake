@@ -5,6 +5,7 @@ function(dist_warnings target)
 endfunction()
 
 if(DIST_SANITIZE)
-  add_compile_options(-fsanitize=${DIST_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_compile_options(-fsanitize=${DIST_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
+    $<$<CONFIG:Debug>:-O1>)
   add_link_options(-fsanitize=${DIST_SANITIZE})
 endif()
