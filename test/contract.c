@@ -1,6 +1,7 @@
 /* contract.c - runs the cases of one contract_*.c:  contract_map EXECUTOR [CASE]  or  --list */
 #define _GNU_SOURCE
 #include "contract.h"
+#include "contract_tools.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -8,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 dist_executor X;
@@ -29,19 +30,9 @@ static const struct {
                  {"thread", DIST_THREAD, ON_THREAD},
                  {"process", DIST_PROCESS, ON_PROCESS}};
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static void nap(double seconds) {
-    struct timespec t = {.tv_nsec = (long)(seconds * 1e9)};
-    nanosleep(&t, NULL);
-}
-
 static int run_in_this_process(struct contract_case *one) {
     setpgid(0, 0);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0}); /* some cases crash on purpose */
     const struct CMUnitTest test = {.name = one->name, .test_func = one->run};
     cmocka_set_message_output(CM_OUTPUT_STDOUT);
     return _cmocka_run_group_tests(one->id, &test, 1, NULL, NULL) ? 1 : 0;
@@ -70,7 +61,7 @@ static int left_behind(void) {
     }
 }
 
-static const char *verdict(struct contract_case *one, unsigned seconds, pid_t pid) {
+static const char *verdict(unsigned seconds, pid_t pid) {
     static char text[80];
     int status = 0;
     if (!ended(pid, now() + seconds, &status)) {
@@ -88,7 +79,6 @@ static const char *verdict(struct contract_case *one, unsigned seconds, pid_t pi
         return text;
     }
     if (WEXITSTATUS(status)) return "failed";
-    (void)one;
     return left ? "left processes behind" : NULL;
 }
 
@@ -100,7 +90,7 @@ static const char *run_case(struct contract_case *one) {
     pid_t pid = fork();
     if (pid < 0) return strerror(errno);
     if (pid == 0) exit(run_in_this_process(one));
-    return verdict(one, seconds, pid);
+    return verdict(seconds, pid);
 }
 
 static int run_all(const char *executor, unsigned bit, const char *only) {
@@ -115,7 +105,7 @@ static int run_all(const char *executor, unsigned bit, const char *only) {
         *(wrong ? &failed : &passed) += 1;
     }
     printf("%u passed, %u failed\n", passed, failed);
-    return failed || !passed;
+    return failed || (only && !passed); /* some themes have no case for some executors */
 }
 
 int main(int argc, char **argv) {

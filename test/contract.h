@@ -38,7 +38,7 @@ void contract_register(struct contract_case *one);
     __attribute__((constructor)) static void register_##name_(void) {                              \
         contract_register(&case_##name_);                                                          \
     }                                                                                              \
-    static void name_(void **state __attribute__((unused)))
+    static void name_(void **case_state __attribute__((unused)))
 
 #define CASE(id_, name_) CASE_ON(id_, name_, ON_ALL, 20)
 
