@@ -121,12 +121,6 @@ static dist_status leave(dist_status status, const dist_opts *opts) {
     return status;
 }
 
-static dist_status enter(const dist_opts *opts) {
-    dist_status refused = dist__check_opts(opts);
-    if (!refused && opts->job) *opts->job = NULL;
-    return refused;
-}
-
 static dist_status check_arrays(const struct dist__batch *batch) {
     if (!batch->map) return dist__refuse(DIST_INVALID, 0, "fn: is NULL");
     dist_status refused = dist__check_array("items", batch->items, batch->n, batch->item_size);
@@ -136,7 +130,7 @@ static dist_status check_arrays(const struct dist__batch *batch) {
 
 static dist_status run_arrays(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
     if (!opts) opts = &defaults;
-    dist_status status = enter(opts);
+    dist_status status = dist__check_opts(opts);
     if (!status) status = check_arrays(batch);
     if (!status && needs_items && batch->n && !batch->items)
         status = dist__refuse(DIST_INVALID, 0, "items: is NULL and n is %zu", batch->n);
@@ -179,7 +173,7 @@ dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_opts *opts)
     batch.kind = DIST__PAR_TASKS, batch.tasks = tasks, batch.n = n;
     batch.items = NULL, batch.item_size = 0, batch.out = NULL, batch.out_size = 0;
     if (!opts) opts = &defaults;
-    dist_status status = enter(opts);
+    dist_status status = dist__check_opts(opts);
     if (!status) status = dist__check_tasks(tasks, n);
     return leave(status ? status : run(&batch, opts), opts);
 }

@@ -9,8 +9,9 @@
 #define NOT_BUILT_ROWS(ROW)                                                                        \
     ROW(timeout)                                                                                   \
     ROW(task_timeout)                                                                              \
-    ROW(in_flight) ROW(unordered) ROW(deferred) ROW(abandon) ROW(retries) ROW(backoff) ROW(rate)   \
-        ROW(retry_if) ROW(names) ROW(pool) ROW(arena) ROW(token) ROW(worker_init) ROW(worker_exit) \
+    ROW(in_flight)                                                                                 \
+    ROW(unordered) ROW(deferred) ROW(abandon) ROW(retries) ROW(backoff) ROW(rate) ROW(retry_if)    \
+        ROW(names) ROW(pool) ROW(arena) ROW(token) ROW(worker_init) ROW(worker_exit)               \
             ROW(tasks_per_worker) ROW(worker_memory) ROW(on_start) ROW(on_finish) ROW(user)        \
                 ROW(cpus) ROW(n_cpus) ROW(progress) ROW(trace) ROW(seed)
 
@@ -26,6 +27,7 @@ dist_status dist__check_opts(const dist_opts *o) {
     if (o->size != sizeof *o)
         return dist__refuse(DIST_INVALID, 0, "opts.size: is %zu, must be sizeof(dist_opts) = %zu",
                             o->size, sizeof *o);
+    if (o->job) *o->job = NULL;
     if ((unsigned)o->executor > DIST_AUTO)
         return dist__refuse(DIST_INVALID, 0, "executor: %d is none of enum dist_executor",
                             (int)o->executor);

@@ -4,7 +4,8 @@
 
 #include "dist/dist.h"
 
-/* DIST_OK, or the status of a refused call with its message recorded. */
+/* DIST_OK, or the status of a refused call with its message recorded. The first one sets *opts->job
+ * to NULL as soon as it trusts the struct. */
 dist_status dist__check_opts(const dist_opts *opts);
 dist_status dist__check_array(const char *name, const void *array, size_t n, size_t size);
 dist_status dist__check_tasks(const dist_task *tasks, size_t n);

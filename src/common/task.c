@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { STAGE_ALIGNMENT = 64 }; /* of the widest vector types */
+
 /* initial-exec: one load instead of a call; eight bytes of static TLS are always to be had. */
 static _Thread_local struct dist__record *current __attribute__((tls_model("initial-exec")));
 
@@ -43,7 +45,8 @@ void dist__record_leave(struct dist__record *record) {
 void *dist__record_scratch(struct dist__record *record, size_t size) {
     if (record->scratch_size < size) {
         free(record->scratch);
-        record->scratch = malloc(size);
+        size_t whole_lines = (size + STAGE_ALIGNMENT - 1) / STAGE_ALIGNMENT * STAGE_ALIGNMENT;
+        record->scratch = whole_lines < size ? NULL : aligned_alloc(STAGE_ALIGNMENT, whole_lines);
         record->scratch_size = record->scratch ? size : 0;
     }
     return record->scratch;

@@ -46,7 +46,8 @@ void dist__record_enter(struct dist__record *record, const struct dist__record *
                         unsigned worker, unsigned workers, bool process);
 void dist__record_leave(struct dist__record *record);
 
-/* Staging memory of `size` bytes that lives until leave; NULL if there is none. */
+/* Staging memory of `size` bytes, aligned for any type, that lives until the next call or leave;
+ * NULL if there is none. */
 void *dist__record_scratch(struct dist__record *record, size_t size);
 
 #endif

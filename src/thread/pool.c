@@ -30,11 +30,12 @@ static struct {
     alignas(DIST__CACHE_LINE) _Atomic(int) pending; /* work published and not taken */
     _Atomic(int) wanted;                            /* threads that running calls can use */
     _Atomic(int) busy;                              /* threads that run something */
-    _Atomic(unsigned) count; /* threads started; publishes thread[] [start] */
-    _Atomic(bool) stop;      /* shutdown is under way */
-    pthread_mutex_t lock;    /* over starting and stopping threads */
+    _Atomic(unsigned) count;       /* threads started; publishes thread[] [start] */
+    _Atomic(bool) stop;            /* shutdown is under way */
+    pthread_mutex_t lock;          /* over starting threads, and stop */
+    pthread_mutex_t shutdown_lock; /* one shutdown at a time */
     struct dist__thread *thread[THREADS_MAX];
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .shutdown_lock = PTHREAD_MUTEX_INITIALIZER};
 
 static _Thread_local struct dist__thread *self __attribute__((tls_model("initial-exec")));
 
@@ -324,9 +325,13 @@ static void drop_all(unsigned count) {
     }
 }
 
-static void stop_threads(unsigned count) {
+/* Without the lock while it joins: a thread may wait for the lock to start another. */
+static unsigned stop_threads(void) {
+    pthread_mutex_lock(&pool.lock);
     /* release: pairs with [stop]; a thread about to sleep looks at it after it has announced */
     atomic_store_explicit(&pool.stop, true, memory_order_release);
+    unsigned count = thread_count();
+    pthread_mutex_unlock(&pool.lock);
     dist__park_submitted(&pool.park);
     while (wake_thread()) {
     }
@@ -335,24 +340,24 @@ static void stop_threads(unsigned count) {
         while (wake_thread()) {
         } /* those that fell asleep in between */
     }
+    return count;
 }
 
 void dist__pool_shutdown(bool wait) {
     if (self) return;
-    pthread_mutex_lock(&pool.lock);
-    unsigned count = thread_count();
+    pthread_mutex_lock(&pool.shutdown_lock);
     if (wait || load_int(&pool.busy) == 0) {
-        stop_threads(count);
+        unsigned count = stop_threads();
         drop_all(count);
         for (unsigned i = 0; i < count; i++) free_thread(pool.thread[i]);
-        memset(pool.thread, 0, count * sizeof *pool.thread);
-        /* relaxed: all threads are joined, and callers that submit now see 0 threads or wait for
-         * the lock */
+        memset(pool.thread, 0, THREADS_MAX * sizeof *pool.thread);
+        /* relaxed: all threads are joined, and whoever submits now sees 0 threads or the stop */
         atomic_store_explicit(&pool.count, 0, memory_order_relaxed);
         atomic_store_explicit(&pool.pending, 0, memory_order_relaxed);
-        atomic_store_explicit(&pool.stop, false, memory_order_relaxed);
+        /* release: the threads of the next start come after all that; pairs with [stop] */
+        atomic_store_explicit(&pool.stop, false, memory_order_release);
     }
-    pthread_mutex_unlock(&pool.lock);
+    pthread_mutex_unlock(&pool.shutdown_lock);
 }
 
 void dist__pool_forget(void) {
@@ -367,5 +372,6 @@ void dist__pool_forget(void) {
     atomic_init(&pool.count, 0);
     atomic_init(&pool.stop, false);
     pool.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    pool.shutdown_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     self = NULL;
 }
