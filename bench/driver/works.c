@@ -19,6 +19,7 @@ static const struct column threads[] = {
 static const struct column uneven[] = {
     {"serial loop", "peer-serial", "loop", SERIAL, 0},
     {"dist map", "peer-dist", "map", DIST, 0},
+    {"dist map, 2 workers", "peer-dist", "map-2", DIST, 0},
     {"dist for", "peer-dist", "for", DIST, 0},
     {"OpenMP static", "peer-openmp", "static", PEER, 0},
     {"OpenMP dynamic", "peer-openmp", "dynamic", PEER, 0},
