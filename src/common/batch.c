@@ -24,6 +24,15 @@ struct dist__span dist__batch_items(const struct dist__batch *batch, size_t begi
     return (struct dist__span){begin * unit, last};
 }
 
+size_t dist__batch_chunk_end(const struct dist__batch *batch, size_t i) {
+    size_t n = batch->n, size = batch->chunk;
+    if (size) return n - i > size - i % size ? i - i % size + size : n;
+    size_t small = n / batch->workers, larger = n % batch->workers; /* see dist_split */
+    size_t of_larger = larger * (small + 1);
+    if (i < of_larger) return (i / (small + 1) + 1) * (small + 1);
+    return of_larger + ((i - of_larger) / small + 1) * small;
+}
+
 int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *result,
                      struct dist__record *record) {
     record->index = i;

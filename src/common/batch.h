@@ -38,6 +38,9 @@ size_t dist__batch_units(const struct dist__batch *batch);
 /* The items of units begin..end-1, neighbours. */
 struct dist__span dist__batch_items(const struct dist__batch *batch, size_t begin, size_t end);
 
+/* For chunk functions: where the chunk that holds item i ends. */
+size_t dist__batch_chunk_end(const struct dist__batch *batch, size_t i);
+
 /* Runs units begin..end-1 in the calling thread as the current task `record`, stages their
  * results, and tells batch->outcome what failed and what was skipped. */
 void dist__batch_run(struct dist__batch *batch, size_t begin, size_t end,

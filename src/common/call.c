@@ -5,7 +5,7 @@
 #include "error.h"
 #include "job.h"
 
-#include <limits.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,9 +109,16 @@ static dist_status run_job(const struct dist__backend *backend, const struct dis
 static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
     const struct dist__backend *backend = choose_backend(opts->executor);
     if (!backend) return dist_last_error()->status;
-    if (opts->job) return run_job(backend, batch, opts);
-    dist_status refused, status = run_batch(backend, batch, opts, &refused);
-    dist__outcome_free(&batch->outcome);
+    int saved = errno;
+    dist_status status;
+    if (opts->job) {
+        status = run_job(backend, batch, opts);
+    } else {
+        dist_status refused;
+        status = run_batch(backend, batch, opts, &refused);
+        dist__outcome_free(&batch->outcome);
+    }
+    if (status == DIST_OK) errno = saved;
     return status;
 }
 

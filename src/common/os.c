@@ -2,6 +2,7 @@
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdio.h>
@@ -147,4 +148,45 @@ struct dist__exit dist__reap(pid_t pid, int pidfd) {
     if (!known) return (struct dist__exit){.known = false};
     if (WIFSIGNALED(status)) return (struct dist__exit){.known = true, .signal = WTERMSIG(status)};
     return (struct dist__exit){.known = true, .exit_code = WEXITSTATUS(status)};
+}
+
+bool dist__has_ended(pid_t pid) {
+    siginfo_t info = {.si_pid = 0};
+    int saved = errno;
+    int failed = waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT);
+    bool ended = failed ? errno == ECHILD : info.si_pid == pid;
+    errno = saved;
+    return ended;
+}
+
+enum { OOM_RAISE = 500, OOM_MOST = 1000 };
+
+void dist__oom_prefer(void) {
+    static const char path[] = "/proc/self/oom_score_adj";
+    char text[16] = "";
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) return;
+    if (read(fd, text, sizeof text - 1) > 0) {
+        int score = atoi(text) + OOM_RAISE;
+        int size = snprintf(text, sizeof text, "%d", score < OOM_MOST ? score : OOM_MOST);
+        if (pwrite(fd, text, (size_t)size, 0) < 0) { /* not allowed here: the default is as good */
+        }
+    }
+    close(fd);
+}
+
+bool dist__is_mapped_shared(const void *address, size_t size) {
+    FILE *maps = fopen("/proc/self/maps", "re");
+    if (!maps) return false;
+    uintptr_t from = (uintptr_t)address, end = from + size;
+    unsigned long begin, limit;
+    char shared, line[512];
+    while (from < end && fgets(line, sizeof line, maps))
+        if (sscanf(line, "%lx-%lx %*3c%c", &begin, &limit, &shared) == 3 && begin <= from &&
+            from < limit) {
+            if (shared != 's') break;
+            from = limit;
+        }
+    fclose(maps);
+    return from >= end;
 }

@@ -62,4 +62,14 @@ struct dist__exit {
 /* Reaps a child that has ended (waits for it if it has not). pidfd may be -1. */
 struct dist__exit dist__reap(pid_t pid, int pidfd);
 
+/* True if the child has ended (and has not been reaped by dist__reap). For kernels without pidfd.
+ */
+bool dist__has_ended(pid_t pid);
+
+/* Makes this process a likelier victim than its parent when the system runs out of memory. */
+void dist__oom_prefer(void);
+
+/* True if all of these bytes are mapped MAP_SHARED. */
+bool dist__is_mapped_shared(const void *address, size_t size);
+
 #endif

@@ -1,0 +1,190 @@
+/* worker.c - a worker draws items and runs them until none are left. It holds no lock that another
+ * process could wait for, so it may be killed between any two instructions. */
+#include "worker.h"
+#include "common/os.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum { CHUNK_NS = 50000, GROWTH = 8 }; /* of one draw: as long as it lasts, as it grows */
+
+/* ------------------------------------------------------------------ becoming a worker */
+
+static bool flush_all_at_end;
+
+/* Streams of the host other than these two may hold bytes that the host will write itself. */
+static void flush_own(void) {
+    if (flush_all_at_end) {
+        fflush(NULL);
+    } else {
+        fflush(stdout);
+        fflush(stderr);
+    }
+}
+
+/* Runs first when a task calls exit(): the host's handlers behind it must not run here. */
+static void leave(int status) {
+    flush_own();
+    _exit(status);
+}
+
+static bool flush_unless_locked(FILE *stream) {
+    if (ftrylockfile(stream)) return false; /* somebody is at it: its bytes stay the host's */
+    fflush(stream);
+    funlockfile(stream);
+    return true;
+}
+
+bool dist__worker_flush_host(void) {
+    /* fflush(NULL) waits for every stream's lock, and a thread that sits in fgets holds one */
+    if (dist__single_threaded()) {
+        fflush(NULL);
+        return true;
+    }
+    flush_unless_locked(stdout);
+    flush_unless_locked(stderr);
+    return false;
+}
+
+/* As execve does: handlers go back to the default, ignored signals stay ignored. */
+static void reset_signals(void) {
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action)) continue;
+        if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) continue;
+        action = (struct sigaction){.sa_handler = SIG_DFL};
+        sigaction(number, &action, NULL);
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Dies with the thread that forked it, which waits in the call as long as it lives. */
+static void follow_parent(pid_t parent) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    pid_t now = getppid(); /* 0: the parent is outside of this pid namespace */
+    if (now != parent && now != 0) _exit(1);
+}
+
+static void become_worker(const struct dist__process_call *call) {
+    follow_parent(call->parent);
+    reset_signals();
+    flush_all_at_end = call->all_flushed;
+    __fpurge(stdout); /* what a thread of the host wrote since the flush: the host has it too */
+    __fpurge(stderr);
+    dist__oom_prefer();
+    dist__on_exit(leave);
+}
+
+/* ------------------------------------------------------------------ running items */
+
+struct chunk_sink {
+    const struct dist__region *region;
+};
+
+static void chunk_good(void *self, struct dist__span items, const unsigned char *stage) {
+    (void)stage; /* it is where the parent reads it */
+    for (size_t i = items.begin; i < items.end; i++)
+        dist__region_mark(((struct chunk_sink *)self)->region, i, DIST__ITEM_DONE);
+}
+
+static void chunk_bad(void *self, const dist_error *error) {
+    dist__region_fail(((struct chunk_sink *)self)->region, error, DIST__ITEM_FAILED);
+}
+
+/* One chunk, or what is left of it. */
+static void run_chunk(const struct dist__process_call *call, struct dist__span chunk,
+                      struct dist__record *record) {
+    struct chunk_sink own = {&call->region};
+    struct dist__sink sink = {chunk_good, chunk_bad, &own};
+    while (chunk.begin < chunk.end && !dist__region_past_stop(&call->region, chunk.begin)) {
+        for (size_t i = chunk.begin; i < chunk.end; i++)
+            dist__region_mark(&call->region, i, DIST__ITEM_RUNNING);
+        unsigned char *stage = dist__region_result(&call->region, call->batch, chunk.begin);
+        size_t settled = dist__batch_chunk(call->batch, chunk, stage, record, &sink);
+        chunk.begin += settled;
+        for (size_t i = chunk.begin; i < chunk.end; i++) /* not yet run: not to blame for a crash */
+            dist__region_mark(&call->region, i, DIST__ITEM_PENDING);
+    }
+}
+
+static void run_item(const struct dist__process_call *call, size_t i, struct dist__record *record) {
+    unsigned char *stage = dist__region_result(&call->region, call->batch, i);
+    unsigned char *result = dist__batch_result(call->batch, i);
+    dist__region_mark(&call->region, i, DIST__ITEM_RUNNING);
+    if (stage && stage != result) memcpy(stage, result, dist__batch_result_size(call->batch, i));
+    int code = dist__batch_call(call->batch, i, 1, stage, record);
+    if (!code) {
+        dist__region_mark(&call->region, i, DIST__ITEM_DONE);
+        return;
+    }
+    dist_error error;
+    dist__batch_error(call->batch, i, code, record, &error);
+    dist__region_fail(&call->region, &error, DIST__ITEM_FAILED);
+}
+
+static void run_items(const struct dist__process_call *call, struct dist__span items,
+                      struct dist__record *record) {
+    if (call->batch->kind != DIST__MAP_CHUNKS) {
+        for (size_t i = items.begin; i < items.end; i++) {
+            if (dist__region_past_stop(&call->region, i)) return;
+            run_item(call, i, record);
+        }
+        return;
+    }
+    while (items.begin < items.end) {
+        size_t end = dist__batch_chunk_end(call->batch, items.begin);
+        if (end > items.end) end = items.end;
+        run_chunk(call, (struct dist__span){items.begin, end}, record);
+        items.begin = end;
+    }
+}
+
+/* ------------------------------------------------------------------ the life of a worker */
+
+/* How many units to draw: as many as last for CHUNK_NS, but no more than a fair part of the rest.
+ */
+static uint64_t next_want(const struct dist__process_call *call, uint64_t units, uint64_t count,
+                          uint64_t took) {
+    const struct dist__batch *batch = call->batch;
+    if (batch->chunk || batch->kind == DIST__MAP_CHUNKS) return 1;
+    uint64_t want = count * CHUNK_NS / (took ? took : 1);
+    if (want > count * GROWTH) want = count * GROWTH;
+    /* relaxed: an estimate */
+    uint64_t drawn = atomic_load_explicit(&call->region.shared->cursor, memory_order_relaxed);
+    uint64_t fair = drawn < units ? (units - drawn) / (2 * (uint64_t)batch->workers) : 0;
+    if (want > fair) want = fair;
+    return want ? want : 1;
+}
+
+static void work(struct dist__process_call *call, unsigned place, struct dist__record *record) {
+    struct dist__claim *claim = &call->region.claim[place];
+    uint64_t begin, end, first, last, units = dist__batch_units(call->batch), want = 1;
+    if (dist__claim_read(claim, &begin, &end) == DIST__HELD)
+        run_items(call, (struct dist__span){begin, end}, record);
+    uint64_t before = dist__now_ns();
+    while (dist__claim_draw(claim, &call->region.shared->cursor, units, want, &first, &last)) {
+        struct dist__span items = dist__batch_items(call->batch, first, last);
+        dist__claim_hold(claim, items.begin, items.end);
+        if (dist__region_past_stop(&call->region, items.begin)) break;
+        run_items(call, items, record);
+        uint64_t now = dist__now_ns();
+        want = next_want(call, units, last - first, now - before);
+        before = now;
+    }
+}
+
+_Noreturn void dist__worker_main(struct dist__process_call *call, unsigned place) {
+    struct dist__record record;
+    become_worker(call);
+    dist__record_enter(&record, call->batch->caller, place, call->batch->workers, true);
+    work(call, place, &record);
+    dist__claim_set(&call->region.claim[place], DIST__LEFT);
+    flush_own();
+    _exit(0);
+}
