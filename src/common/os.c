@@ -14,8 +14,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __GLIBC__
+#if defined(__GLIBC__) && __has_include(<sys/single_threaded.h>) /* glibc 2.32 */
 #include <sys/single_threaded.h>
+#define HAS_SINGLE_THREADED 1
 #endif
 
 #ifndef SYS_pidfd_open
@@ -72,7 +73,7 @@ uint64_t dist__cpu_ns(clockid_t clock) {
 }
 
 bool dist__single_threaded(void) {
-#ifdef __GLIBC__
+#ifdef HAS_SINGLE_THREADED
     return __libc_single_threaded;
 #else
     return false;

@@ -27,6 +27,7 @@ enum dist__claim_state { DIST__IDLE, DIST__CLAIMING, DIST__HELD, DIST__LEFT };
 struct dist__claim {
     alignas(64) _Atomic(uint32_t) state; /* publishes begin and end [held] */
     _Atomic(uint64_t) begin, end;        /* items; valid while HELD */
+    _Atomic(uint64_t) finished;          /* items that workers in this place have finished */
 };
 
 static inline void dist__claim_set(struct dist__claim *claim, enum dist__claim_state state) {
@@ -50,13 +51,20 @@ static inline enum dist__claim_state dist__claim_read(const struct dist__claim *
     return (enum dist__claim_state)state;
 }
 
+static inline void dist__claim_count(struct dist__claim *claim) {
+    /* relaxed: one writer, and the parent only wants to know whether it moves */
+    uint64_t finished = atomic_load_explicit(&claim->finished, memory_order_relaxed);
+    atomic_store_explicit(&claim->finished, finished + 1, memory_order_relaxed);
+}
+
 /* Draws up to `want` of `units` from the cursor. True: units *first to *last - 1 are the caller's,
  * and must be named by dist__claim_hold. False: none are left; the cell is IDLE. */
 static inline bool dist__claim_draw(struct dist__claim *claim, _Atomic(uint64_t) *cursor,
                                     uint64_t units, uint64_t want, uint64_t *first,
                                     uint64_t *last) {
     dist__claim_set(claim, DIST__CLAIMING);
-    /* acq_rel: CLAIMING before the draw, the draw before the span */
+    /* acq_rel: in the order of the program, CLAIMING before the draw, the draw before the span, as
+     * the parent sees them after a death [drawn] */
     uint64_t drawn = atomic_fetch_add_explicit(cursor, want, memory_order_acq_rel);
     if (drawn >= units) {
         dist__claim_set(claim, DIST__IDLE);

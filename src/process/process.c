@@ -33,8 +33,9 @@ struct supervisor {
     unsigned live;
     struct dist__span *lost; /* items that dead workers held and never started */
     size_t lost_count, lost_room;
-    unsigned barren; /* deaths in a row that no item explains */
-    int fork_error;  /* why there are fewer workers; 0: there are not */
+    unsigned barren;   /* deaths in a row that no item explains, and nothing finished in between */
+    uint64_t finished; /* by all workers, at the last death */
+    int fork_error;    /* why there are fewer workers; 0: there are not */
 };
 
 /* ------------------------------------------------------------------ forking */
@@ -142,6 +143,14 @@ static bool inherit(struct supervisor *s, unsigned place, pid_t pid, struct dist
     return blamed;
 }
 
+static uint64_t finished_items(const struct supervisor *s) {
+    uint64_t sum = 0;
+    for (unsigned place = 0; place < s->call.batch->workers; place++)
+        /* relaxed: see dist__claim_count */
+        sum += atomic_load_explicit(&s->call.region.claim[place].finished, memory_order_relaxed);
+    return sum;
+}
+
 static void bury(struct supervisor *s, unsigned place) {
     struct member dead = s->member[place];
     struct dist__exit end = dist__reap(dead.pid, dead.pidfd);
@@ -151,7 +160,9 @@ static void bury(struct supervisor *s, unsigned place) {
     uint64_t begin, last;
     bool left = dist__claim_read(&s->call.region.claim[place], &begin, &last) == DIST__LEFT;
     bool blamed = !left && inherit(s, place, dead.pid, end);
-    s->barren = left || blamed ? 0 : s->barren + 1;
+    uint64_t finished = finished_items(s);
+    s->barren = left || blamed || finished != s->finished ? 0 : s->barren + 1;
+    s->finished = finished;
 }
 
 /* Waits until at least one worker has ended, and buries all that have. */

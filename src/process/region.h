@@ -23,7 +23,7 @@ struct dist__log_entry {
 };
 
 struct dist__shared {
-    alignas(64) _Atomic(uint64_t) cursor;   /* units drawn; workers */
+    alignas(64) _Atomic(uint64_t) cursor;   /* units drawn; workers [drawn] */
     alignas(64) _Atomic(uint64_t) stop;     /* items above it need not run; only falls */
     alignas(64) _Atomic(uint64_t) log_next; /* entries begun; only grows, so a dead writer wastes
                                              * one entry and blocks nobody */

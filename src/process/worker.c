@@ -134,6 +134,7 @@ static void run_items(const struct dist__process_call *call, struct dist__span i
         for (size_t i = items.begin; i < items.end; i++) {
             if (dist__region_past_stop(&call->region, i)) return;
             run_item(call, i, record);
+            dist__claim_count(&call->region.claim[record->worker]);
         }
         return;
     }
@@ -141,6 +142,7 @@ static void run_items(const struct dist__process_call *call, struct dist__span i
         size_t end = dist__batch_chunk_end(call->batch, items.begin);
         if (end > items.end) end = items.end;
         run_chunk(call, (struct dist__span){items.begin, end}, record);
+        dist__claim_count(&call->region.claim[record->worker]);
         items.begin = end;
     }
 }

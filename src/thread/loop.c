@@ -50,6 +50,11 @@ void dist__loop_free_all(void) {
     while ((loop = take_free())) free(loop);
 }
 
+void dist__loop_forget(void) {
+    free_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    free_list = NULL;
+}
+
 static struct dist__loop *allocate(uint32_t places) {
     uint32_t room = places > DIST__LOOP_SMALL ? places : DIST__LOOP_SMALL;
     struct dist__loop *loop = NULL;
@@ -91,7 +96,7 @@ struct dist__loop *dist__loop_new(struct dist__loop *again, struct dist__batch *
 }
 
 bool dist__loop_unref(struct dist__loop *loop, bool keep) {
-    /* acq_rel: whoever frees or reuses it comes after all others */
+    /* acq_rel: whoever frees or reuses it comes after all others that let go [unref] */
     if (atomic_fetch_sub_explicit(&loop->refs, 1, memory_order_acq_rel) != 1) return false;
     if (!keep || loop->room != DIST__LOOP_SMALL) {
         put_free(loop);
@@ -158,7 +163,7 @@ struct worker {
 };
 
 static void announce_end(struct dist__loop *loop) {
-    /* acq_rel: the caller that sees DONE sees what this thread did; and it is AWAITED or not */
+    /* acq_rel: against the caller's AWAITED, so that one of the two sees the other [done] */
     if (atomic_exchange_explicit(&loop->done, DONE, memory_order_acq_rel) == AWAITED)
         dist__futex_wake(&loop->done, 1, false);
 }
@@ -329,7 +334,7 @@ static void await_end(struct dist__loop *loop) {
     while (!is_done(loop) && dist__now_ns() < limit) dist__cpu_pause();
     uint32_t running = RUNNING;
     while (!is_done(loop)) {
-        /* acq_rel: either the last worker sees AWAITED, or this sees DONE */
+        /* acq_rel: either the last worker sees AWAITED, or this sees DONE [done] */
         if (atomic_compare_exchange_strong_explicit(&loop->done, &running, AWAITED,
                                                     memory_order_acq_rel, memory_order_acquire) ||
             running == AWAITED)

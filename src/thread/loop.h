@@ -25,7 +25,8 @@ struct dist__loop {
 
     /* The caller, each submitted place, and the watch hold one each; 0: the object is free. Memory
      * of free loops is never returned while a watch may look at it. */
-    alignas(DIST__CACHE_LINE) _Atomic(uint32_t) refs; /* publishes all below to the watch [ref] */
+    alignas(DIST__CACHE_LINE) _Atomic(uint32_t) refs; /* publishes all below to the watch [ref], and
+                                                       * its end to whoever reuses it [unref] */
     uint32_t width;                                   /* places that this call may use */
     uint32_t group;                                   /* units of the batch per unit here */
     size_t units;                                     /* of the batch */
@@ -70,5 +71,8 @@ struct dist__loop_sight dist__loop_look(struct dist__loop *loop);
 
 /* Frees what the free list holds: no watch may run. */
 void dist__loop_free_all(void);
+
+/* In the child of a fork: the list may have been in the middle of a change. */
+void dist__loop_forget(void);
 
 #endif

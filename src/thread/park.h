@@ -27,7 +27,7 @@ enum { DIST__PARK_MAX = 64 * DIST__PARK_WORDS };
 
 struct dist__park {
     alignas(64) _Atomic(uint32_t) searching;    /* workers awake without work [announce] */
-    _Atomic(uint64_t) asleep[DIST__PARK_WORDS]; /* a bit for each worker that sleeps */
+    _Atomic(uint64_t) asleep[DIST__PARK_WORDS]; /* a bit for each worker that sleeps [asleep] */
 };
 
 /* A worker has run out of work. Returns how many search now, itself included. */
@@ -39,7 +39,7 @@ static inline uint32_t dist__park_search(struct dist__park *park) {
 /* A searching worker has found work. If there is more, it must now see to it as a submitter does:
  * submitters may have relied on it. */
 static inline void dist__park_found(struct dist__park *park) {
-    /* acq_rel: sees the work of those who saw it searching; a link in the chain of [announce] */
+    /* acq_rel: sees the work of those who saw it searching [announce] */
     atomic_fetch_sub_explicit(&park->searching, 1, memory_order_acq_rel);
 }
 
@@ -56,7 +56,7 @@ static inline void dist__park_announce(struct dist__park *park, unsigned worker)
  * as searching already and is about to wake it; wait for that first. */
 static inline bool dist__park_stay(struct dist__park *park, unsigned worker) {
     uint64_t bit = UINT64_C(1) << worker % 64;
-    /* acq_rel: one of worker and waker gets the bit */
+    /* acq_rel: one of worker and waker gets the bit [asleep] */
     if (!(atomic_fetch_and_explicit(&park->asleep[worker / 64], ~bit, memory_order_acq_rel) & bit))
         return false;
     dist__park_search(park);
@@ -76,7 +76,7 @@ static inline bool dist__park_take(struct dist__park *park, unsigned workers, un
         uint64_t bits = atomic_load_explicit(&park->asleep[w], memory_order_relaxed);
         while (bits) {
             uint64_t bit = bits & -bits;
-            /* acq_rel: one of worker and waker gets the bit */
+            /* acq_rel: one of worker and waker gets the bit [asleep] */
             bits = atomic_fetch_and_explicit(&park->asleep[w], ~bit, memory_order_acq_rel);
             if (bits & bit) {
                 *worker = w * 64 + (unsigned)__builtin_ctzll(bit);

@@ -60,6 +60,7 @@ static void shutdown_threads(void) {
 
 static void forget(void) {
     dist__pool_forget();
+    dist__loop_forget();
     dist__watch_forget();
 }
 

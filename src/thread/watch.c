@@ -243,6 +243,7 @@ static void set_state(uint32_t state) {
 
 /* Loops that were kept for reuse go back; their threads must have no call under way. */
 static void free_kept(void) {
+    /* acquire: pairs with [callers] */
     struct dist__caller *caller = atomic_load_explicit(&callers, memory_order_acquire);
     for (; caller; caller = caller->next) {
         if (atomic_load_explicit(&caller->taken, memory_order_relaxed) && caller != self) continue;
