@@ -8,7 +8,7 @@
 
 /* A slow competitor takes part in fewer rounds: no more once it has had its seconds. */
 enum { FEWEST_ROUNDS = 3 };
-static const double BUDGET_NS = 6e9;
+static const double BUDGET_NS = 8e9;
 
 static void keep_note(struct cell *c, const struct rival *v) {
     c->state = v->state;
