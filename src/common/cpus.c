@@ -5,6 +5,7 @@
  * /proc/self/cgroup may lie outside of what is mounted, so the mount's own root is read too. */
 #include "cpus.h"
 #include "dist/dist.h"
+#include "os.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -16,14 +17,10 @@
 
 enum { PATH_SIZE = 4096 };
 
-static bool read_line(const char *directory, const char *file, char *line, int size) {
+static bool read_in(const char *directory, const char *file, char *text, size_t size) {
     char path[PATH_SIZE + 64];
     snprintf(path, sizeof path, "%s/%s", directory, file);
-    FILE *f = fopen(path, "re");
-    if (!f) return false;
-    bool got = fgets(line, size, f) != NULL;
-    fclose(f);
-    return got;
+    return dist__read_file(path, text, size) > 0;
 }
 
 static unsigned rounded_up(long long quota, long long period) {
@@ -35,11 +32,11 @@ static unsigned rounded_up(long long quota, long long period) {
 static unsigned quota_of(const char *directory) {
     char line[64];
     long long quota, period;
-    if (read_line(directory, "cpu.max", line, sizeof line))
+    if (read_in(directory, "cpu.max", line, sizeof line))
         return sscanf(line, "%lld %lld", &quota, &period) == 2 ? rounded_up(quota, period) : 0;
-    if (!read_line(directory, "cpu.cfs_quota_us", line, sizeof line)) return 0;
+    if (!read_in(directory, "cpu.cfs_quota_us", line, sizeof line)) return 0;
     if (sscanf(line, "%lld", &quota) != 1) return 0;
-    if (!read_line(directory, "cpu.cfs_period_us", line, sizeof line)) return 0;
+    if (!read_in(directory, "cpu.cfs_period_us", line, sizeof line)) return 0;
     return sscanf(line, "%lld", &period) == 1 ? rounded_up(quota, period) : 0;
 }
 
@@ -82,11 +79,7 @@ unsigned dist__cpus_of_cgroup(const char *root, const char *membership) {
 
 static unsigned of_own_cgroup(void) {
     char membership[8192];
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    if (!f) return 0;
-    size_t size = fread(membership, 1, sizeof membership - 1, f);
-    fclose(f);
-    membership[size] = '\0';
+    if (!dist__read_file("/proc/self/cgroup", membership, sizeof membership)) return 0;
     return dist__cpus_of_cgroup("/sys/fs/cgroup", membership);
 }
 

@@ -191,3 +191,18 @@ bool dist__is_mapped_shared(const void *address, size_t size) {
     fclose(maps);
     return from >= end;
 }
+
+size_t dist__read_file(const char *path, char *text, size_t size) {
+    size_t length = 0;
+    int saved = errno, fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && length < size - 1) {
+        ssize_t got = read(fd, text + length, size - 1 - length);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        length += (size_t)got;
+    }
+    if (fd >= 0) close(fd);
+    errno = saved;
+    text[length] = '\0';
+    return length;
+}

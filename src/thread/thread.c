@@ -25,7 +25,7 @@ static bool wants_threads(const struct dist__batch *batch) {
     return batch->workers_explicit || !batch->caller;
 }
 
-static void fork_prepare(void);
+static void begin(void);
 
 static dist_status run(struct dist__batch *batch) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -33,7 +33,7 @@ static dist_status run(struct dist__batch *batch) {
         run_alone(batch);
         return DIST_OK;
     }
-    pthread_once(&once, fork_prepare);
+    pthread_once(&once, begin);
     struct dist__caller *caller = dist__caller_self();
     struct dist__loop *loop =
         dist__caller_loop(caller, batch, batch->workers, wants_threads(batch));
@@ -64,7 +64,10 @@ static void forget(void) {
     dist__watch_forget();
 }
 
-static void fork_prepare(void) { pthread_atfork(NULL, NULL, forget); }
+static void begin(void) {
+    dist__cpus_cached(); /* here, and not in the middle of a pool thread's search */
+    pthread_atfork(NULL, NULL, forget);
+}
 
 /* At exit and at dlclose: what is busy then cannot be stopped, and is left. */
 __attribute__((destructor)) static void leave(void) { stop(false); }

@@ -49,11 +49,21 @@ static pthread_key_t key;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static bool has_key;
 
+static void give_back(struct dist__caller *caller) {
+    /* release: the slot as its thread left it; pairs with [taken] */
+    atomic_store_explicit(&caller->taken, false, memory_order_release);
+}
+
+static bool take(struct dist__caller *caller) {
+    bool taken = false;
+    /* acquire: pairs with [taken] */
+    return atomic_compare_exchange_strong_explicit(&caller->taken, &taken, true,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
 static void thread_ends(void *caller) {
-    struct dist__caller *ended = caller;
     self = NULL;
-    /* release: the slot as this thread left it; pairs with [taken] */
-    atomic_store_explicit(&ended->taken, false, memory_order_release);
+    give_back(caller);
 }
 
 static void make_key(void) { has_key = pthread_key_create(&key, thread_ends) == 0; }
@@ -61,14 +71,8 @@ static void make_key(void) { has_key = pthread_key_create(&key, thread_ends) == 
 static struct dist__caller *take_old(void) {
     /* acquire: pairs with [callers] */
     struct dist__caller *caller = atomic_load_explicit(&callers, memory_order_acquire);
-    for (; caller; caller = caller->next) {
-        bool taken = false;
-        /* acquire: pairs with [taken] in thread_ends */
-        if (atomic_compare_exchange_strong_explicit(&caller->taken, &taken, true,
-                                                    memory_order_acquire, memory_order_relaxed))
-            return caller;
-    }
-    return NULL;
+    while (caller && !take(caller)) caller = caller->next;
+    return caller;
 }
 
 static struct dist__caller *make_new(void) {
@@ -241,16 +245,17 @@ static void set_state(uint32_t state) {
     atomic_store_explicit(&watch.state, state, memory_order_seq_cst);
 }
 
-/* Loops that were kept for reuse go back; their threads must have no call under way. */
+/* Loops that were kept for reuse by threads that have ended, and by this one. */
 static void free_kept(void) {
     /* acquire: pairs with [callers] */
     struct dist__caller *caller = atomic_load_explicit(&callers, memory_order_acquire);
     for (; caller; caller = caller->next) {
-        if (atomic_load_explicit(&caller->taken, memory_order_relaxed) && caller != self) continue;
+        if (caller != self && !take(caller)) continue; /* its thread lives, and may be calling */
         for (unsigned k = 0; k < LEVELS; k++) {
             free(caller->level[k].kept);
             caller->level[k].kept = NULL;
         }
+        if (caller != self) give_back(caller);
     }
 }
 
