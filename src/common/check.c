@@ -16,7 +16,8 @@
     ROW(retries)                                                                                   \
     ROW(backoff)                                                                                   \
     ROW(rate)                                                                                      \
-    ROW(retry_if) ROW(names) ROW(pool) ROW(arena) ROW(token) ROW(worker_init) ROW(worker_exit)     \
+    ROW(retry_if)                                                                                  \
+    ROW(names) ROW(pool) ROW(arena) ROW(token) ROW(worker_init) ROW(worker_exit)                   \
         ROW(tasks_per_worker) ROW(worker_memory) ROW(on_start) ROW(on_finish) ROW(user) ROW(cpus)  \
             ROW(n_cpus) ROW(progress) ROW(trace) ROW(seed)
 

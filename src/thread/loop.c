@@ -6,7 +6,8 @@
 
 enum { RUNNING, DONE, AWAITED }; /* of done */
 
-static const uint32_t CLOSED = UINT32_MAX;
+static const uint32_t CLOSED = UINT32_MAX; /* of open */
+static const uint32_t ALL = UINT32_MAX;    /* of a worker's want */
 
 enum {
     CHUNK_NS = 50000,     /* aim of one hand-out: a few wake latencies, and 2000 times a clock */
@@ -193,7 +194,7 @@ static bool steal(struct worker *worker, struct dist__units *units) {
 /* The next units to run. Stolen ones go through the own range, so that others may steal on. */
 static bool next_units(struct worker *worker, struct dist__units *units) {
     struct dist__range *own = &worker->loop->place[worker->place].range;
-    bool share = open_places(worker->loop) > 1;
+    bool share = open_places(worker->loop) > 1 && worker->want < ALL;
     if (dist__range_take(own, worker->want, share, units)) return true;
     if (settle(worker)) return false;
     if (!steal(worker, units)) return false;
@@ -250,8 +251,19 @@ static void pace(struct worker *worker, uint32_t count) {
     uint64_t took = worker->time > before ? worker->time - before : 1;
     uint64_t want = worker->loop->steady ? 1 : (uint64_t)count * CHUNK_NS / took;
     if (want > (uint64_t)count * GROWTH) want = (uint64_t)count * GROWTH;
-    worker->want = want == 0 ? 1 : want > UINT32_MAX ? UINT32_MAX : (uint32_t)want;
+    worker->want = want == 0 ? 1 : want >= ALL ? ALL - 1 : (uint32_t)want;
     consider_opening(worker, count, took);
+}
+
+/* After a failure: is all that is left in the own range to be skipped? The caller still waits for
+ * units that this worker has not settled, so the batch is there. */
+static bool rest_is_skipped(const struct worker *worker) {
+    const struct dist__batch *batch = worker->loop->batch;
+    if (!dist__outcome_stopped(&batch->outcome)) return false;
+    struct dist__units rest = dist__range_peek(&worker->loop->place[worker->place].range);
+    if (rest.begin >= rest.end) return false;
+    size_t unit = (size_t)rest.begin * worker->loop->group;
+    return dist__outcome_past_stop(&batch->outcome, dist__batch_items(batch, unit, unit + 1).begin);
 }
 
 static bool range_is_empty(const struct worker *worker) {
@@ -266,6 +278,7 @@ static void work(struct worker *worker) {
         bool alone = open_places(worker->loop) == 1;
         if (alone && range_is_empty(worker)) continue; /* that was all: no need for the time */
         pace(worker, units.end - units.begin);
+        if (rest_is_skipped(worker)) worker->want = ALL; /* in one span */
     }
 }
 
