@@ -65,6 +65,7 @@ bool cpu_run(struct part *part, const struct files *files, struct progress *prog
                           .items = files->count,
                           .bytes = files->bytes,
                           .workers = cpus,
+                          .cpu_bound = true,
                           .ideal = files->count < cpus ? (double)files->count : cpus};
     struct compress compress = {.progress = progress};
     bool done = part_run(part, compress_task, files->file, &compress, progress);

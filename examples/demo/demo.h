@@ -68,8 +68,11 @@ struct part {
     size_t items;
     uint64_t bytes;
     unsigned workers;
-    double ideal; /* speed-up that cannot be exceeded */
+    double ideal; /* the speed-up to be had at best */
     double seconds[WAYS];
+    double cpu_s[WAYS]; /* CPU time of this program and of its workers in these seconds */
+    bool cpu_bound; /* a way that gets too little CPU time is tried again; the best try counts */
+    unsigned tries[WAYS];
     struct sum *results[WAYS];
     bool identical; /* the three results are the same bytes */
     bool correct;   /* and what they should be, where that is known */
@@ -81,6 +84,7 @@ bool part_run(struct part *part, dist_fn task, const struct file *files, void *c
               struct progress *progress);
 void part_free(struct part *part);
 double part_speedup(const struct part *part, enum way way);
+double part_cpus(const struct part *part, enum way way); /* how many it had the time of */
 
 /* ------------------------------------------------------------------ server.c */
 

@@ -74,8 +74,9 @@ static void put_part(FILE *f, const struct part *part) {
             part_speedup(part, THREAD), part_speedup(part, PROCESS), part->ideal);
     fprintf(f, "    \"workers\": %u, \"items\": %zu, \"bytes\": %" PRIu64 ",\n", part->workers,
             part->items, part->bytes);
-    fprintf(f, "    \"identical\": %s, \"correct\": %s\n  },\n", boolean(part->identical),
-            boolean(part->correct));
+    fprintf(f, "    \"tries\": [%u, %u, %u], \"identical\": %s, \"correct\": %s\n  },\n",
+            part->tries[SERIAL], part->tries[THREAD], part->tries[PROCESS],
+            boolean(part->identical), boolean(part->correct));
 }
 
 static void put_danger(FILE *f, const struct danger *danger) {

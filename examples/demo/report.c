@@ -1,13 +1,13 @@
 /* report.c - the table and the conclusions; every word of them follows from the numbers. */
 #include "demo.h"
-#include <inttypes.h>
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 /* Differences below this much are noise. */
 static const double noise = 0.03;
+
+static const char *const way_plurals[WAYS] = {"the loop", "threads", "processes"};
 
 const char *signal_name(int signal) {
     switch (signal) {
@@ -68,10 +68,13 @@ static void print_speedups(const struct part *part) {
 
 static void print_faster(const struct part *part) {
     double ratio = part->seconds[PROCESS] / part->seconds[THREAD];
-    double more = 100 * (fmax(ratio, 1 / ratio) - 1);
-    if (more < 100 * noise) printf("neither was faster by more than %.0f %%.\n", 100 * noise);
-    else if (ratio > 1) printf("processes took %.0f %% longer than threads.\n", more);
-    else printf("threads took %.0f %% longer than processes.\n", more);
+    const char *slower = ratio > 1 ? way_plurals[PROCESS] : way_plurals[THREAD];
+    const char *faster = ratio > 1 ? way_plurals[THREAD] : way_plurals[PROCESS];
+    if (ratio < 1) ratio = 1 / ratio;
+    if (ratio < 1 + noise) printf("neither was faster by more than %.0f %%.\n", 100 * noise);
+    else if (ratio < 2)
+        printf("%s took %.0f %% longer than %s.\n", slower, 100 * (ratio - 1), faster);
+    else printf("%s took %.1f times as long as %s.\n", slower, ratio, faster);
 }
 
 static void conclude_io(const struct part *io) {
@@ -85,10 +88,24 @@ static void conclude_io(const struct part *io) {
     else puts("  WRONG: the three did not receive the same bytes.");
 }
 
+/* Says so if the figures tell more of the machine than of the library. */
+static void admit_tries(const struct part *part) {
+    unsigned most = 0;
+    for (enum way way = SERIAL; way < WAYS; way++)
+        if (part->tries[way] > most) most = part->tries[way];
+    if (most <= 1) return;
+    printf("  The CPUs were not always to be had (other work, or idle workers), so the best try "
+           "counts:\n ");
+    for (enum way way = SERIAL; way < WAYS; way++)
+        printf(" %s got %.2f CPUs in the best of %u%s", way_plurals[way], part_cpus(part, way),
+               part->tries[way], way + 1 < WAYS ? "," : ".\n");
+}
+
 static void conclude_cpu(const struct part *cpu) {
     printf("CPU-bound: %zu files compressed by %u workers: ", cpu->items, cpu->workers);
     print_speedups(cpu);
     print_faster(cpu);
+    admit_tries(cpu);
     puts(cpu->identical ? "  The three made the same bytes."
                         : "  WRONG: the three did not make the same bytes.");
 }
