@@ -13,25 +13,25 @@
 #define DIST__INLINE static inline __attribute__((unused))
 
 /* The body of a task around `call`, an expression of type R. */
-#define DIST__TASK_BODY(R, call)                   \
-    (void)dist__item, (void)dist__ctx;             \
-    R dist__value = call;                          \
-    if (dist__result) *(R *)dist__result = dist__value; \
+#define DIST__TASK_BODY(R, call)                                                                   \
+    (void)dist__item, (void)dist__ctx;                                                             \
+    R dist__value = call;                                                                          \
+    if (dist__result) *(R *)dist__result = dist__value;                                            \
     return dist_failure();
 
-#define DIST__TASK(f) \
+#define DIST__TASK(f)                                                                              \
     DIST__INLINE int f##_task(void *dist__result, const void *dist__item, void *dist__ctx)
 
 /* R f(void) */
-#define DIST_FN0(R, f) \
+#define DIST_FN0(R, f)                                                                             \
     DIST__TASK(f) { DIST__TASK_BODY(R, f()) }
 
 /* R f(A): the item is the argument */
-#define DIST_FN1(R, f, A) \
+#define DIST_FN1(R, f, A)                                                                          \
     DIST__TASK(f) { DIST__TASK_BODY(R, f(*(A const *)dist__item)) }
 
 /* R f(A, C): the item, then *ctx: .ctx = &(C){...} ("partial application") */
-#define DIST_FN1_CTX(R, f, A, C) \
+#define DIST_FN1_CTX(R, f, A, C)                                                                   \
     DIST__TASK(f) { DIST__TASK_BODY(R, f(*(A const *)dist__item, *(C const *)dist__ctx)) }
 
 /* Named, optional and extra parameters:
@@ -47,7 +47,8 @@
  *
  * An optional parameter is the item's if it was set there ({ .y = DIST_SET(0) }), else the one set
  * in .extras (a multiply_args of which only the optional fields count), else the default. */
-#define DIST_SET(...) {.is_set = true, .value = __VA_ARGS__}
+#define DIST_SET(...)                                                                              \
+    { .is_set = true, .value = __VA_ARGS__ }
 
 #define DIST_DEFINE(R, f, PARAMS)                                                                  \
     typedef struct f##_args {                                                                      \
@@ -78,15 +79,15 @@
     }
 
 #define DIST__FIELD(T, name) T name;
-#define DIST__OPTIONAL_FIELD(T, name, initial) \
-    struct {                                   \
-        bool is_set;                           \
-        T value;                               \
+#define DIST__OPTIONAL_FIELD(T, name, initial)                                                     \
+    struct {                                                                                       \
+        bool is_set;                                                                               \
+        T value;                                                                                   \
     } name;
 #define DIST__ARG(T, name) , dist__a->name
-#define DIST__OPTIONAL_ARG(T, name, initial)              \
-    , dist__a->name.is_set              ? dist__a->name.value \
-      : dist__x && dist__x->name.is_set ? dist__x->name.value \
+#define DIST__OPTIONAL_ARG(T, name, initial)                                                       \
+    , dist__a->name.is_set              ? dist__a->name.value                                      \
+      : dist__x && dist__x->name.is_set ? dist__x->name.value                                      \
                                         : (initial)
 #define DIST__ARGUMENTS(...) DIST__TAIL_(__VA_ARGS__)
 

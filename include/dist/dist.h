@@ -19,6 +19,8 @@
  *   Errors    Are values. Nothing here aborts, exits, prints or installs a signal handler.
  *             dist_last_error() holds the details of the calling thread's last failed call.
  *   errno     Not touched by a successful call.
+ *   Ends      The calling thread cannot be cancelled inside a call. In THREAD and INLINE a task
+ * must not end its thread (pthread_exit, longjmp out of the task).
  *
  * The executors:
  *
@@ -142,14 +144,14 @@ typedef struct dist_opts {
     double timeout;      /* (*) limit for the whole call */
     double task_timeout; /* (*) limit for one attempt of one task */
 
-    /* Items per hand-out. 0: adaptive (by the time that tasks take); for dist_map_chunks n / workers,
-     * rounded so that chunk sizes differ by at most one. */
+    /* Items per hand-out. 0: adaptive (by the time that tasks take); for dist_map_chunks n /
+     * workers, rounded so that chunk sizes differ by at most one. */
     size_t chunk;
-    size_t in_flight;    /* (*) */
-    bool silent;         /* go on after failures and return DIST_OK; look at them through .job */
-    bool unordered;      /* (*) */
-    bool deferred;       /* (*) */
-    bool abandon;        /* (*) */
+    size_t in_flight; /* (*) */
+    bool silent;      /* go on after failures and return DIST_OK; look at them through .job */
+    bool unordered;   /* (*) */
+    bool deferred;    /* (*) */
+    bool abandon;     /* (*) */
 
     /* Tasks write straight into out: no staging copy, but a task that fails may leave bytes in
      * its out[i]. PROCESS: takes effect where out lies in memory that is mapped shared
@@ -158,10 +160,10 @@ typedef struct dist_opts {
 
     /* Stop after so many failures and return DIST_FAILED. 0: 1, or no limit with .silent. */
     size_t max_failures;
-    unsigned retries;                                    /* (*) */
-    double backoff, rate;                                /* (*) */
-    bool (*retry_if)(const dist_error *e, void *user);   /* (*) */
-    const char *const *names;                            /* (*) */
+    unsigned retries;                                  /* (*) */
+    double backoff, rate;                              /* (*) */
+    bool (*retry_if)(const dist_error *e, void *user); /* (*) */
+    const char *const *names;                          /* (*) */
 
     union {                 /* third argument of every task */
         void *ctx;          /* PROCESS: each worker has a private copy, as of the call */
@@ -203,8 +205,8 @@ typedef struct dist_opts {
  */
 
 /* for (i = 0; i < n; i++) fn(&out[i], &items[i], ctx); */
-DIST_API dist_status dist_map_fn(dist_fn fn, const void *items, size_t n, size_t item_size, void *out,
-                                 size_t out_size, const dist_opts *opts);
+DIST_API dist_status dist_map_fn(dist_fn fn, const void *items, size_t n, size_t item_size,
+                                 void *out, size_t out_size, const dist_opts *opts);
 
 /* fn(out, arg, ctx); in one worker. `arg` may be NULL. */
 DIST_API dist_status dist_apply_fn(dist_fn fn, const void *arg, size_t arg_size, void *out,
@@ -241,15 +243,17 @@ DIST_API dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_op
  * `out` may be DIST_NONE (no results), `items` of dist_apply may be DIST_NONE (no argument). */
 #define DIST_NONE ((char *)0)
 
-#define dist_map(fn, items, n, ...)         DIST__MAP(dist_map_fn, DIST__ANY, fn, items, n, __VA_ARGS__)
-#define dist_thread_map(fn, items, n, ...)  DIST__MAP(dist_map_fn, DIST__THR, fn, items, n, __VA_ARGS__)
-#define dist_process_map(fn, items, n, ...) DIST__MAP(dist_map_fn, DIST__PRC, fn, items, n, __VA_ARGS__)
+#define dist_map(fn, items, n, ...) DIST__MAP(dist_map_fn, DIST__ANY, fn, items, n, __VA_ARGS__)
+#define dist_thread_map(fn, items, n, ...)                                                         \
+    DIST__MAP(dist_map_fn, DIST__THR, fn, items, n, __VA_ARGS__)
+#define dist_process_map(fn, items, n, ...)                                                        \
+    DIST__MAP(dist_map_fn, DIST__PRC, fn, items, n, __VA_ARGS__)
 
-#define dist_map_chunks(fn, items, n, ...) \
+#define dist_map_chunks(fn, items, n, ...)                                                         \
     DIST__MAP(dist_map_chunks_fn, DIST__ANY, fn, items, n, __VA_ARGS__)
-#define dist_thread_map_chunks(fn, items, n, ...) \
+#define dist_thread_map_chunks(fn, items, n, ...)                                                  \
     DIST__MAP(dist_map_chunks_fn, DIST__THR, fn, items, n, __VA_ARGS__)
-#define dist_process_map_chunks(fn, items, n, ...) \
+#define dist_process_map_chunks(fn, items, n, ...)                                                 \
     DIST__MAP(dist_map_chunks_fn, DIST__PRC, fn, items, n, __VA_ARGS__)
 
 #define dist_apply(fn, arg, ...)         DIST__APPLY(dist_apply_fn, DIST__ANY, fn, arg, __VA_ARGS__)
@@ -267,15 +271,16 @@ DIST_API dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_op
 #define dist_process_par(tasks, ...) DIST__LIST(dist_par_fn, DIST__PRC, tasks, __VA_ARGS__)
 
 /* An entry of a dist_task array: DIST_TASK("xrp", price_task, &exchange, &prices.xrp) */
-#define DIST_TASK(name, fn, arg, result) \
-    {(name), (fn), (arg), sizeof *(arg), (result), sizeof *(result), 0, 0, 0, 0}
+#define DIST_TASK(name, fn, arg, result)                                                           \
+    { (name), (fn), (arg), sizeof *(arg), (result), sizeof *(result), 0, 0, 0, 0 }
 #endif
 
 /* Details of the last call of this thread that did not return DIST_OK. Never NULL; the status is
  * DIST_OK if there was none. Valid until the thread's next call. */
 DIST_API const dist_error *dist_last_error(void);
 
-/* ------------------------------------------------------------------ 4. jobs: an ended call, to look at
+/* ------------------------------------------------------------------ 4. jobs: an ended call, to
+ * look at
  *
  * A job refers to the caller's items, out and tasks: keep them until dist_job_finish.
  */
@@ -321,8 +326,8 @@ DIST_API int dist_fail(int code, const char *format, ...) __attribute__((format(
 DIST_API int dist_fail_at(size_t k, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-DIST_API int dist_failure(void);   /* the code recorded for this task, or 0 */
-DIST_API size_t dist_index(void);  /* of the item; in a chunk task of the chunk's first item */
+DIST_API int dist_failure(void);  /* the code recorded for this task, or 0 */
+DIST_API size_t dist_index(void); /* of the item; in a chunk task of the chunk's first item */
 DIST_API const char *dist_name(void);
 DIST_API unsigned dist_attempt(void); /* 1 for the first start of this item */
 
@@ -366,16 +371,15 @@ DIST_API dist_range dist_chunk(size_t n, size_t size, size_t k);
 #define DIST__HEAD_(first, ...) first
 #define DIST__REST(...)         DIST__TAIL_(__VA_ARGS__, )
 #define DIST__TAIL_(first, ...) __VA_ARGS__
-#define DIST__MAP(call, as, fn, items, n, ...)                                   \
-    call((fn), (items), (n), sizeof *(items), (DIST__HEAD(__VA_ARGS__)),         \
-         sizeof *(DIST__HEAD(__VA_ARGS__)),                                      \
+#define DIST__MAP(call, as, fn, items, n, ...)                                                     \
+    call((fn), (items), (n), sizeof *(items), (DIST__HEAD(__VA_ARGS__)),                           \
+         sizeof *(DIST__HEAD(__VA_ARGS__)),                                                        \
          &(dist_opts){.size = sizeof(dist_opts), as DIST__REST(__VA_ARGS__)})
-#define DIST__APPLY(call, as, fn, arg, ...)                                      \
-    call((fn), (arg), sizeof *(arg), (DIST__HEAD(__VA_ARGS__)),                  \
-         sizeof *(DIST__HEAD(__VA_ARGS__)),                                      \
+#define DIST__APPLY(call, as, fn, arg, ...)                                                        \
+    call((fn), (arg), sizeof *(arg), (DIST__HEAD(__VA_ARGS__)), sizeof *(DIST__HEAD(__VA_ARGS__)), \
          &(dist_opts){.size = sizeof(dist_opts), as DIST__REST(__VA_ARGS__)})
-#define DIST__LIST(call, as, first, ...)         \
-    call((first), (DIST__HEAD(__VA_ARGS__)),     \
+#define DIST__LIST(call, as, first, ...)                                                           \
+    call((first), (DIST__HEAD(__VA_ARGS__)),                                                       \
          &(dist_opts){.size = sizeof(dist_opts), as DIST__REST(__VA_ARGS__)})
 #endif
 

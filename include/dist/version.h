@@ -5,6 +5,6 @@
 #define DIST_VERSION_MAJOR 0
 #define DIST_VERSION_MINOR 1
 #define DIST_VERSION_PATCH 0
-#define DIST_VERSION "0.1.0"
+#define DIST_VERSION       "0.1.0"
 
 #endif

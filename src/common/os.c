@@ -139,16 +139,33 @@ static bool remembered(int pidfd, int *wait_status) {
     return (info.mask & PIDFD_INFO_EXIT_V0) != 0;
 }
 
+/* Waits by pidfd where the kernel can (5.4): a pid that somebody else has reaped may be another
+ * process by now. */
+static bool wait_for(pid_t pid, int pidfd, siginfo_t *info) {
+    enum { PIDFD = 3 }; /* P_PIDFD, which old headers lack */
+    int failed;
+    do
+        failed = waitid(pidfd < 0 ? P_PID : (idtype_t)PIDFD, (id_t)(pidfd < 0 ? pid : pidfd), info,
+                        WEXITED);
+    while (failed && errno == EINTR);
+    if (failed && errno == EINVAL && pidfd >= 0) return wait_for(pid, -1, info);
+    return !failed;
+}
+
 struct dist__exit dist__reap(pid_t pid, int pidfd) {
     int saved = errno, status = 0;
-    pid_t got;
-    do got = waitpid(pid, &status, 0);
-    while (got < 0 && errno == EINTR);
-    bool known = got == pid || remembered(pidfd, &status);
+    siginfo_t info = {.si_pid = 0};
+    struct dist__exit end = {.known = false};
+    if (wait_for(pid, pidfd, &info))
+        end = info.si_code == CLD_EXITED
+                  ? (struct dist__exit){.known = true, .exit_code = info.si_status}
+                  : (struct dist__exit){.known = true, .signal = info.si_status};
+    else if (remembered(pidfd, &status))
+        end = WIFSIGNALED(status)
+                  ? (struct dist__exit){.known = true, .signal = WTERMSIG(status)}
+                  : (struct dist__exit){.known = true, .exit_code = WEXITSTATUS(status)};
     errno = saved;
-    if (!known) return (struct dist__exit){.known = false};
-    if (WIFSIGNALED(status)) return (struct dist__exit){.known = true, .signal = WTERMSIG(status)};
-    return (struct dist__exit){.known = true, .exit_code = WEXITSTATUS(status)};
+    return end;
 }
 
 bool dist__has_ended(pid_t pid) {

@@ -165,22 +165,31 @@ static void bury(struct supervisor *s, unsigned place) {
     s->finished = finished;
 }
 
-/* Waits until at least one worker has ended, and buries all that have. */
-static void wait_for_deaths(struct supervisor *s) {
-    unsigned count = s->call.batch->workers;
-    bool must_look = false;
-    for (unsigned place = 0; place < count; place++) {
-        struct member *m = &s->member[place];
-        s->polled[place] = (struct pollfd){.fd = m->pid ? m->pidfd : -1, .events = POLLIN};
-        must_look |= m->pid && m->pidfd < 0;
-    }
-    int ready = poll(s->polled, count, must_look ? POLL_MS : -1);
-    for (unsigned place = 0; place < count; place++) {
-        struct member *m = &s->member[place];
+/* Sleeps until a worker may have ended. True: pidfds have been asked, and polled[] tells in the
+ * order of the places; else each worker must be looked at. */
+static bool sleep_until_death(struct supervisor *s) {
+    nfds_t count = 0; /* of pidfds: poll refuses more entries than a process may have open */
+    bool all = true;
+    for (unsigned place = 0; place < s->call.batch->workers; place++) {
+        const struct member *m = &s->member[place];
         if (!m->pid) continue;
-        bool ended =
-            m->pidfd < 0 ? dist__has_ended(m->pid) : ready > 0 && s->polled[place].revents != 0;
-        if (ended) bury(s, place);
+        if (m->pidfd < 0) all = false;
+        else s->polled[count++] = (struct pollfd){.fd = m->pidfd, .events = POLLIN};
+    }
+    int ready = poll(s->polled, count, all ? -1 : POLL_MS);
+    if (ready >= 0) return true;
+    if (errno != EINTR) poll(NULL, 0, POLL_MS);
+    return false;
+}
+
+/* Waits until at least one worker may have ended, and buries all that have. */
+static void wait_for_deaths(struct supervisor *s) {
+    bool asked = sleep_until_death(s);
+    for (unsigned place = 0, k = 0; place < s->call.batch->workers; place++) {
+        const struct member *m = &s->member[place];
+        if (!m->pid) continue;
+        bool tells = asked && m->pidfd >= 0;
+        if (tells ? s->polled[k++].revents != 0 : dist__has_ended(m->pid)) bury(s, place);
     }
 }
 
@@ -308,8 +317,6 @@ static bool first_worker(struct supervisor *s) {
 
 static dist_status run(struct dist__batch *batch) {
     struct supervisor s;
-    int cancel_state;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     dist_status status = prepare(&s, batch);
     if (!status && !first_worker(&s)) status = refuse_without_workers(&s);
     if (!status) {
@@ -321,7 +328,6 @@ static dist_status run(struct dist__batch *batch) {
     free(s.member);
     free(s.polled);
     free(s.lost);
-    pthread_setcancelstate(cancel_state, NULL);
     return status;
 }
 

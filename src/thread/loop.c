@@ -22,7 +22,8 @@ enum {
 /* ------------------------------------------------------------------ the object */
 
 static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct dist__loop *free_list; /* all of DIST__LOOP_SMALL places */
+static struct dist__loop *free_list; /* loops of DIST__LOOP_SMALL places without references */
+static struct dist__loop *made;      /* all loops of this size */
 
 static void run_place(struct dist__work *work);
 static void drop_place(struct dist__work *work);
@@ -30,30 +31,51 @@ static void drop_place(struct dist__work *work);
 static struct dist__loop *take_free(void) {
     pthread_mutex_lock(&free_lock);
     struct dist__loop *loop = free_list;
-    if (loop) free_list = loop->next_free;
+    if (loop) {
+        free_list = loop->next_free;
+        loop->is_free = false;
+    }
     pthread_mutex_unlock(&free_lock);
     return loop;
 }
 
-static void put_free(struct dist__loop *loop) {
-    if (loop->room != DIST__LOOP_SMALL) {
+void dist__loop_put_free(struct dist__loop *loop) {
+    if (!loop || loop->room != DIST__LOOP_SMALL) {
         free(loop);
         return;
     }
     pthread_mutex_lock(&free_lock);
     loop->next_free = free_list;
+    loop->is_free = true;
     free_list = loop;
     pthread_mutex_unlock(&free_lock);
 }
 
 void dist__loop_free_all(void) {
-    struct dist__loop *loop;
-    while ((loop = take_free())) free(loop);
+    pthread_mutex_lock(&free_lock);
+    free_list = NULL;
+    for (struct dist__loop **link = &made, *loop; (loop = *link);) {
+        if (loop->is_free) {
+            *link = loop->next_made;
+            free(loop);
+        } else {
+            link = &loop->next_made;
+        }
+    }
+    pthread_mutex_unlock(&free_lock);
 }
 
 void dist__loop_forget(void) {
     free_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     free_list = NULL;
+    for (struct dist__loop *loop = made; loop; loop = loop->next_made) loop->is_free = false;
+}
+
+static void remember(struct dist__loop *loop) {
+    pthread_mutex_lock(&free_lock);
+    loop->next_made = made;
+    made = loop;
+    pthread_mutex_unlock(&free_lock);
 }
 
 static struct dist__loop *allocate(uint32_t places) {
@@ -63,6 +85,7 @@ static struct dist__loop *allocate(uint32_t places) {
     loop = aligned_alloc(alignof(struct dist__loop), size);
     if (!loop) return NULL;
     loop->room = room;
+    loop->is_free = false;
     atomic_init(&loop->refs, 0);
     for (uint32_t k = 0; k < room; k++) {
         struct dist__place *place = &loop->place[k];
@@ -70,6 +93,7 @@ static struct dist__loop *allocate(uint32_t places) {
         place->work = (struct dist__work){.run = run_place, .drop = drop_place};
         place->loop = loop;
     }
+    if (room == DIST__LOOP_SMALL) remember(loop);
     return loop;
 }
 
@@ -100,7 +124,7 @@ bool dist__loop_unref(struct dist__loop *loop, bool keep) {
     /* acq_rel: whoever frees or reuses it comes after all others that let go [unref] */
     if (atomic_fetch_sub_explicit(&loop->refs, 1, memory_order_acq_rel) != 1) return false;
     if (!keep || loop->room != DIST__LOOP_SMALL) {
-        put_free(loop);
+        dist__loop_put_free(loop);
         return !keep;
     }
     return true;

@@ -20,7 +20,9 @@ struct dist__place { /* of one worker; its number is dist_worker() */
 /* Invariant while the call runs: every unit is in exactly one place's range, or held by a worker,
  * or finished; left counts those that are not known to be finished. */
 struct dist__loop {
-    struct dist__loop *next_free; /* under the lock of the free list */
+    struct dist__loop *next_made; /* of all small loops; under the lock of the free list */
+    struct dist__loop *next_free; /* likewise */
+    bool is_free;                 /* likewise */
     uint32_t room;                /* places allocated */
 
     /* The caller, each submitted place, and the watch hold one each; 0: the object is free. Memory
@@ -69,10 +71,14 @@ struct dist__loop_sight {
 };
 struct dist__loop_sight dist__loop_look(struct dist__loop *loop);
 
+/* Gives a loop without references, kept by its caller, to the free list. NULL is fine. */
+void dist__loop_put_free(struct dist__loop *loop);
+
 /* Frees what the free list holds: no watch may run. */
 void dist__loop_free_all(void);
 
-/* In the child of a fork: the list may have been in the middle of a change. */
+/* In the child of a fork: the free list may have been in the middle of a change. Its loops stay
+ * reachable, and unused. */
 void dist__loop_forget(void);
 
 #endif

@@ -3,13 +3,11 @@
 #include "common/cpus.h"
 #include "common/os.h"
 #include "deque.h"
-#include "park.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    THREADS_MAX = DIST__PARK_MAX,
     DEQUE_SIZE = 64, /* first block */
     INBOXES = 4,     /* shards, so that submitters do not all meet in one line */
     SPIN_NS = 20000, /* about one wake latency */
@@ -34,7 +32,7 @@ static struct {
     _Atomic(bool) stop;            /* shutdown is under way */
     pthread_mutex_t lock;          /* over starting threads, and stop */
     pthread_mutex_t shutdown_lock; /* one shutdown at a time */
-    struct dist__thread *thread[THREADS_MAX];
+    struct dist__thread *thread[DIST__POOL_MOST];
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .shutdown_lock = PTHREAD_MUTEX_INITIALIZER};
 
 static _Thread_local struct dist__thread *self __attribute__((tls_model("initial-exec")));
@@ -60,8 +58,6 @@ static bool stopping(void) {
 }
 
 void dist__pool_want(int threads) { add_int(&pool.wanted, threads); }
-
-bool dist__pool_is_own_thread(void) { return self != NULL; }
 
 bool dist__pool_is_hot(void) {
     /* relaxed: a hint */
@@ -158,7 +154,8 @@ static struct dist__thread *new_thread(unsigned index) {
 /* With the lock held. The new thread counts as searching from now on. */
 static bool start_thread_locked(void) {
     unsigned index = atomic_load_explicit(&pool.count, memory_order_relaxed); /* under the lock */
-    if (index >= THREADS_MAX || (int)index >= load_int(&pool.wanted) || stopping()) return false;
+    if (index >= DIST__POOL_MOST || (int)index >= load_int(&pool.wanted) || stopping())
+        return false;
     struct dist__thread *thread = new_thread(index);
     if (!thread) return false;
     pool.thread[index] = thread;
@@ -350,7 +347,7 @@ void dist__pool_shutdown(bool wait) {
         unsigned count = stop_threads();
         drop_all(count);
         for (unsigned i = 0; i < count; i++) free_thread(pool.thread[i]);
-        memset(pool.thread, 0, THREADS_MAX * sizeof *pool.thread);
+        memset(pool.thread, 0, DIST__POOL_MOST * sizeof *pool.thread);
         /* relaxed: all threads are joined, and whoever submits now sees 0 threads or the stop */
         atomic_store_explicit(&pool.count, 0, memory_order_relaxed);
         atomic_store_explicit(&pool.pending, 0, memory_order_relaxed);
@@ -361,8 +358,13 @@ void dist__pool_shutdown(bool wait) {
 }
 
 void dist__pool_forget(void) {
-    /* The parent's thread objects stay where they are, unused: freeing them here would need locks
-     * that another thread may have held. All values are set anew, as in a program that starts. */
+    /* The objects of the parent's threads are used again; all values are those of a new program. */
+    for (unsigned i = 0; i < DIST__POOL_MOST && pool.thread[i]; i++) {
+        struct dist__thread *thread = pool.thread[i];
+        dist__deque_init(&thread->deque,
+                         atomic_load_explicit(&thread->deque.block, memory_order_relaxed));
+        atomic_init(&thread->wake, 0);
+    }
     atomic_init(&pool.park.searching, 0);
     for (unsigned w = 0; w < DIST__PARK_WORDS; w++) atomic_init(&pool.park.asleep[w], 0);
     for (unsigned i = 0; i < INBOXES; i++) atomic_init(&pool.inbox[i].head, NULL);

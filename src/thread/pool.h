@@ -3,8 +3,11 @@
 #define DIST_THREAD_POOL_H
 
 #include "inbox.h"
+#include "park.h"
 
 #include <stdbool.h>
+
+enum { DIST__POOL_MOST = DIST__PARK_MAX }; /* threads */
 
 /* A piece of work for one thread, inside an object that outlives it. */
 struct dist__work {
@@ -32,9 +35,6 @@ bool dist__pool_is_hot(void);
 /* Stops and joins all threads, drops what is queued. `wait`: also those that are busy; without it
  * the pool is left alone if there are any. Not from a pool thread. */
 void dist__pool_shutdown(bool wait);
-
-/* True in the pool's own threads. */
-bool dist__pool_is_own_thread(void);
 
 /* In the child of a fork: none of the threads is there any more. */
 void dist__pool_forget(void);

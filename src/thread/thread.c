@@ -35,8 +35,8 @@ static dist_status run(struct dist__batch *batch) {
     }
     pthread_once(&once, begin);
     struct dist__caller *caller = dist__caller_self();
-    struct dist__loop *loop =
-        dist__caller_loop(caller, batch, batch->workers, wants_threads(batch));
+    uint32_t width = batch->workers <= DIST__POOL_MOST ? batch->workers : DIST__POOL_MOST + 1;
+    struct dist__loop *loop = dist__caller_loop(caller, batch, width, wants_threads(batch));
     if (!loop) { /* no memory to share: one worker is enough for every promise */
         run_alone(batch);
         return DIST_OK;

@@ -252,7 +252,7 @@ static void free_kept(void) {
     for (; caller; caller = caller->next) {
         if (caller != self && !take(caller)) continue; /* its thread lives, and may be calling */
         for (unsigned k = 0; k < LEVELS; k++) {
-            free(caller->level[k].kept);
+            dist__loop_put_free(caller->level[k].kept);
             caller->level[k].kept = NULL;
         }
         if (caller != self) give_back(caller);
