@@ -44,14 +44,21 @@ void contract_register(struct contract_case *one);
 
 #define N(array) (sizeof(array) / sizeof *(array))
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
+#if defined(__has_feature)
+#define HAS_FEATURE(name) __has_feature(name)
+#else
+#define HAS_FEATURE(name) 0
 #endif
+
+#if defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
+#define THREAD_SANITIZED 1 /* cannot start threads in a child of a process that has some */
+#else
+#define THREAD_SANITIZED 0
 #endif
-#ifndef SANITIZED
+
+#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer) || THREAD_SANITIZED
+#define SANITIZED 1
+#else
 #define SANITIZED 0
 #endif
 
