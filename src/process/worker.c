@@ -3,6 +3,7 @@
 #include "worker.h"
 #include "common/os.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdio_ext.h>
@@ -181,11 +182,20 @@ static void work(struct dist__process_call *call, unsigned place, struct dist__r
     }
 }
 
+/* A task has called pthread_exit. Other threads that tasks have started would keep the process, and
+ * with it the call, waiting for ever. */
+static void thread_ends(void *unused) {
+    (void)unused;
+    leave(0);
+}
+
 _Noreturn void dist__worker_main(struct dist__process_call *call, unsigned place) {
     struct dist__record record;
     become_worker(call);
     dist__record_enter(&record, call->batch->caller, place, call->batch->workers, true);
+    pthread_cleanup_push(thread_ends, NULL);
     work(call, place, &record);
+    pthread_cleanup_pop(0);
     dist__claim_set(&call->region.claim[place], DIST__LEFT);
     flush_own();
     _exit(0);
