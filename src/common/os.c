@@ -29,6 +29,21 @@ uint64_t dist__now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+uint64_t dist__ticks_per_us(void) {
+    enum { MEASURED_NS = 5000 };
+    static _Atomic(uint64_t) measured;
+    /* relaxed: a number by itself; two threads may both measure it */
+    uint64_t per_us = atomic_load_explicit(&measured, memory_order_relaxed);
+    if (per_us) return per_us;
+    uint64_t begin = dist__now_ns(), ticks = dist__ticks(), now;
+    do now = dist__now_ns();
+    while (now - begin < MEASURED_NS);
+    per_us = (dist__ticks() - ticks) * 1000 / (now - begin);
+    if (per_us == 0) per_us = 1;
+    atomic_store_explicit(&measured, per_us, memory_order_relaxed);
+    return per_us;
+}
+
 void dist__futex_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeout_ns, bool shared) {
     struct timespec limit = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
     int saved = errno;

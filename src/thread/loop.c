@@ -9,15 +9,15 @@ enum { RUNNING, DONE, AWAITED }; /* of done */
 static const uint32_t CLOSED = UINT32_MAX; /* of open */
 static const uint32_t ALL = UINT32_MAX;    /* of a worker's want */
 
-enum {
-    CHUNK_NS = 50000,     /* aim of one hand-out: a few wake latencies, and 2000 times a clock */
-    GROWTH = 4,           /* most that a hand-out grows at a time */
-    WORTH_WAKING = 40000, /* ns of work left that pay for waking a thread */
-    WORTH_TELLING = 3000, /* the same if one is awake */
-    LONG_NS = 100000,     /* of a hand-out after which it pays to ask whether tasks block */
-    LINGER_NS = 3000,     /* a worker looks so long for units that others let go */
-    WAIT_SPIN_NS = 10000  /* the caller, before it sleeps */
+enum {                    /* microseconds */
+       CHUNK_US = 50,     /* aim of one hand-out: a few wake latencies */
+       WORTH_WAKING = 40, /* work left that pays for waking a thread */
+       WORTH_TELLING = 3, /* the same if one is awake */
+       LONG_US = 100,     /* of a hand-out after which it pays to ask whether tasks block */
+       LINGER_US = 3,     /* a worker looks so long for units that others let go */
+       WAIT_SPIN_US = 10  /* the caller, before it sleeps */
 };
+enum { GROWTH = 4 }; /* most that a hand-out grows at a time */
 
 /* ------------------------------------------------------------------ the object */
 
@@ -180,9 +180,10 @@ struct worker {
     uint32_t place;
     uint32_t want;     /* units of the next hand-out */
     uint32_t finished; /* units run and not yet taken off left */
-    uint64_t time;     /* when the last hand-out ended */
-    uint64_t cpu;      /* CPU time of the thread at `cpu_time`; cpu_time 0: not measured */
-    uint64_t cpu_time;
+    uint64_t per_us;   /* ticks */
+    uint64_t time;     /* when the last hand-out ended, in ticks */
+    uint64_t cpu_ns;   /* CPU time of the thread at `clock_ns`; clock_ns 0: not measured */
+    uint64_t clock_ns;
     bool entered; /* the record is current */
     struct dist__record record;
 };
@@ -243,37 +244,38 @@ static void run_units(struct worker *worker, struct dist__units units) {
 
 /* Do the tasks of this thread block, rather than compute? Asked after a long hand-out. */
 static bool tasks_block(struct worker *worker) {
-    uint64_t cpu = dist__cpu_ns(CLOCK_THREAD_CPUTIME_ID), time = worker->time;
-    bool measured = worker->cpu_time != 0;
-    bool block = measured && (cpu - worker->cpu) * 2 < time - worker->cpu_time;
-    worker->cpu = cpu;
-    worker->cpu_time = time;
+    uint64_t cpu = dist__cpu_ns(CLOCK_THREAD_CPUTIME_ID), clock = dist__now_ns();
+    bool measured = worker->clock_ns != 0;
+    bool block = measured && (cpu - worker->cpu_ns) * 2 < clock - worker->clock_ns;
+    worker->cpu_ns = cpu;
+    worker->clock_ns = clock;
     return block;
 }
 
-/* Opens places if the time that `count` units took says that the rest is worth it. */
+/* Opens places if the ticks that `count` units took say that the rest is worth it. */
 static void consider_opening(struct worker *worker, uint32_t count, uint64_t took) {
     struct dist__loop *loop = worker->loop;
     uint32_t open = open_places(loop);
     if (open == 0 || open == loop->width) return;
-    if (took >= LONG_NS && tasks_block(worker)) {
+    if (took >= LONG_US * worker->per_us && tasks_block(worker)) {
         dist__loop_open(loop, loop->width);
         return;
     }
     if (open > 1) return;
     struct dist__units rest = dist__range_peek(&loop->place[worker->place].range);
-    uint64_t ahead = took / count * (rest.end - rest.begin);
-    if (took < count) ahead = took * (rest.end - rest.begin) / count;
-    if (ahead > (dist__pool_is_hot() ? WORTH_TELLING : WORTH_WAKING))
+    uint64_t left = rest.end - rest.begin;
+    uint64_t ahead = took < count ? took * left / count : took / count * left;
+    if (ahead > (dist__pool_is_hot() ? WORTH_TELLING : WORTH_WAKING) * worker->per_us)
         dist__loop_open(loop, dist__cpus_cached());
 }
 
 /* Learns from a hand-out of `count` units how long the next one should be. */
 static void pace(struct worker *worker, uint32_t count) {
     uint64_t before = worker->time;
-    worker->time = dist__now_ns();
-    uint64_t took = worker->time > before ? worker->time - before : 1;
-    uint64_t want = worker->loop->steady ? 1 : (uint64_t)count * CHUNK_NS / took;
+    worker->time = dist__ticks();
+    uint64_t took = worker->time > before ? worker->time - before : 1; /* CPUs may disagree */
+    uint64_t aim = CHUNK_US * worker->per_us;
+    uint64_t want = worker->loop->steady ? 1 : count * aim / took;
     if (want > (uint64_t)count * GROWTH) want = (uint64_t)count * GROWTH;
     worker->want = want == 0 ? 1 : want >= ALL ? ALL - 1 : (uint32_t)want;
     consider_opening(worker, count, took);
@@ -310,12 +312,12 @@ static void work(struct worker *worker) {
 static void work_and_linger(struct worker *worker) {
     work(worker);
     if (open_places(worker->loop) <= 1) return;
-    uint64_t limit = dist__now_ns() + LINGER_NS;
+    uint64_t limit = dist__ticks() + LINGER_US * worker->per_us;
     /* relaxed: a hint whether there is anything to wait for */
     while (atomic_load_explicit(&worker->loop->left, memory_order_relaxed) > 0) {
         work(worker);
         dist__cpu_pause();
-        if (dist__now_ns() > limit) return;
+        if (dist__ticks() > limit) return;
     }
 }
 
@@ -324,9 +326,10 @@ static void start_work(struct worker *worker, struct dist__loop *loop, uint32_t 
     worker->place = place;
     worker->want = 1;
     worker->finished = 0;
-    worker->cpu_time = 0;
+    worker->clock_ns = 0;
     worker->entered = false;
-    worker->time = dist__now_ns();
+    worker->per_us = dist__ticks_per_us();
+    worker->time = dist__ticks();
 }
 
 static void end_work(struct worker *worker) {
@@ -367,8 +370,8 @@ static bool is_done(struct dist__loop *loop) {
 
 /* Sleeps until the last unit is finished. */
 static void await_end(struct dist__loop *loop) {
-    uint64_t limit = dist__now_ns() + WAIT_SPIN_NS;
-    while (!is_done(loop) && dist__now_ns() < limit) dist__cpu_pause();
+    uint64_t limit = dist__ticks() + WAIT_SPIN_US * dist__ticks_per_us();
+    while (!is_done(loop) && dist__ticks() < limit) dist__cpu_pause();
     uint32_t running = RUNNING;
     while (!is_done(loop)) {
         /* acq_rel: either the last worker sees AWAITED, or this sees DONE [done] */

@@ -66,6 +66,7 @@ static void forget(void) {
 
 static void begin(void) {
     dist__cpus_cached(); /* here, and not in the middle of a pool thread's search */
+    dist__ticks_per_us();
     pthread_atfork(NULL, NULL, forget);
 }
 
