@@ -4,9 +4,9 @@
 #include "check.h"
 #include "error.h"
 #include "job.h"
+#include "os.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,10 +110,10 @@ static dist_status run_job(const struct dist__backend *backend, const struct dis
 static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
     const struct dist__backend *backend = choose_backend(opts->executor);
     if (!backend) return dist_last_error()->status;
-    int saved = errno, cancel_state;
+    int saved = errno;
     dist_status status;
     /* a thread that is cancelled in a task would take the batch with it, which workers still use */
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    int cancel_state = dist__cancel_disable();
     if (opts->job) {
         status = run_job(backend, batch, opts);
     } else {
@@ -121,7 +121,7 @@ static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
         status = run_batch(backend, batch, opts, &refused);
         dist__outcome_free(&batch->outcome);
     }
-    pthread_setcancelstate(cancel_state, NULL);
+    dist__cancel_restore(cancel_state);
     if (status == DIST_OK) errno = saved;
     return status;
 }

@@ -87,6 +87,14 @@ uint64_t dist__cpu_ns(clockid_t clock) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+int dist__cancel_disable(void) {
+    int state = PTHREAD_CANCEL_ENABLE;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+
+void dist__cancel_restore(int state) { pthread_setcancelstate(state, NULL); }
+
 bool dist__single_threaded(void) {
 #ifdef HAS_SINGLE_THREADED
     return __libc_single_threaded;

@@ -55,6 +55,10 @@ void dist__thread_name(const char *what, unsigned number);
 /* Nanoseconds of CPU time that the thread with this clock has used; UINT64_MAX if it is gone. */
 uint64_t dist__cpu_ns(clockid_t clock);
 
+/* The calling thread cannot be cancelled until its former state is restored. */
+int dist__cancel_disable(void);
+void dist__cancel_restore(int state);
+
 /* True if it is certain that this process has one thread only. */
 bool dist__single_threaded(void);
 

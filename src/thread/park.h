@@ -45,9 +45,10 @@ static inline void dist__park_found(struct dist__park *park) {
 
 /* Worker: after this, look for work once more, then either sleep or dist__park_stay. */
 static inline void dist__park_announce(struct dist__park *park, unsigned worker) {
-    /* relaxed: ordered before the next line by its release */
+    /* release: the last wake's reset before the bit, which lets the next waker in; pairs with
+     * [asleep]. That it comes before the next line is that one's release. */
     atomic_fetch_or_explicit(&park->asleep[worker / 64], UINT64_C(1) << worker % 64,
-                             memory_order_relaxed);
+                             memory_order_release);
     /* acq_rel: the bit before it, the last look after it; pairs with [announce] in submitted */
     atomic_fetch_sub_explicit(&park->searching, 1, memory_order_acq_rel);
 }
