@@ -1,0 +1,30 @@
+/* genmc: --unroll=4 -DDIST__PARK_WORDS=1
+ *
+ * park_drain.c - two workers on their way to sleep, and two pieces of work published at once: the
+ * worker that takes both keeps the second one within reach of the other. */
+#include "park_model.h"
+
+THREAD(submit) {
+    publish(0, 2);
+    return NULL;
+}
+
+THREAD(worker_0) {
+    work(0, 2);
+    return NULL;
+}
+
+THREAD(worker_1) {
+    work(1, 2);
+    return NULL;
+}
+
+int main(void) {
+    begin(2);
+    pthread_t a = start(worker_0, NULL), b = start(worker_1, NULL), c = start(submit, NULL);
+    join(a);
+    join(b);
+    join(c);
+    no_wake_lost();
+    return 0;
+}
