@@ -146,7 +146,6 @@ static const struct {
     OPTION(backoff),
     OPTION(rate),
     OPTION(retry_if),
-    OPTION(names),
     OPTION(pool),
     OPTION(arena),
     OPTION(token),
@@ -161,7 +160,6 @@ static const struct {
     OPTION(n_cpus),
     OPTION(progress),
     OPTION(trace),
-    OPTION(seed),
 };
 
 static void set_option(dist_opts *opts, size_t k) {

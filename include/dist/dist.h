@@ -163,7 +163,8 @@ typedef struct dist_opts {
     unsigned retries;                                  /* (*) */
     double backoff, rate;                              /* (*) */
     bool (*retry_if)(const dist_error *e, void *user); /* (*) */
-    const char *const *names;                          /* (*) */
+    const char *const *names; /* n names for dist_job_named and error.name, all different; an
+                               * entry may be NULL */
 
     union {                 /* third argument of every task */
         void *ctx;          /* PROCESS: each worker has a private copy, as of the call */
@@ -188,7 +189,7 @@ typedef struct dist_opts {
     size_t n_cpus;                                                 /* (*) */
     const char *progress;                                          /* (*) */
     const char *trace;                                             /* (*) */
-    uint64_t seed;                                                 /* (*) */
+    uint64_t seed; /* of dist_random; 0 in a nested call: made from the enclosing task's */
 } dist_opts;
 
 /* DIST_OPTS(.workers = 4, .silent = true): a pointer to options that live as long as the block. */
@@ -299,7 +300,7 @@ DIST_API const dist_error *dist_job_failure_at(const dist_job *job, size_t k);
  * DIST_SKIPPED: it never started. */
 DIST_API const dist_error *dist_job_outcome(const dist_job *job, size_t index);
 
-/* The result of the par task of that name; NULL if there is none, or if it did not succeed. */
+/* The result of the item or par task of that name; NULL if there is none, or no success. */
 DIST_API void *dist_job_named(const dist_job *job, const char *name);
 
 /* Copies the results of all items that succeeded, in index order and without gaps, to `packed`
@@ -330,6 +331,11 @@ DIST_API int dist_failure(void);  /* the code recorded for this task, or 0 */
 DIST_API size_t dist_index(void); /* of the item; in a chunk task of the chunk's first item */
 DIST_API const char *dist_name(void);
 DIST_API unsigned dist_attempt(void); /* 1 for the first start of this item */
+
+/* A random number that depends only on the call's seed, the item's index, and how often this item
+ * has asked before: the same for every executor, worker count, retry and crash history. (In a chunk
+ * task the index is that of the chunk's first item.) Not for secrets. */
+DIST_API uint64_t dist_random(void);
 
 /* In 0..workers-1, and never held by two running tasks of a call at once: an index for scratch
  * memory, one place for each worker. */

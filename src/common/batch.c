@@ -37,6 +37,7 @@ int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *
                      struct dist__record *record) {
     record->index = i;
     record->code = 0;
+    record->name = dist__batch_name(batch, i);
     const void *item = batch->items ? batch->items + i * batch->item_size : NULL;
     switch (batch->kind) {
     case DIST__MAP_ITEMS: return batch->map(result, item, batch->ctx);
@@ -51,16 +52,14 @@ int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *
     case DIST__PAR_TASKS: break;
     }
     const dist_task *task = &batch->tasks[i];
-    record->name = task->name;
     return task->fn(result, task->arg, task->ctx ? task->ctx : batch->ctx);
 }
 
 void dist__batch_describe(const struct dist__batch *batch, dist_error *error) {
+    error->name = dist__batch_name(batch, error->index);
     if (batch->kind == DIST__PAR_TASKS) {
-        error->name = batch->tasks[error->index].name;
         error->item = batch->tasks[error->index].arg;
     } else {
-        error->name = NULL;
         error->item = batch->items ? batch->items + error->index * batch->item_size : NULL;
     }
 }
@@ -117,11 +116,13 @@ static size_t run_block(struct dist__batch *batch, struct dist__span block, unsi
     unsigned char *slot = stage;
     dist_fn map = batch->map;
     void *ctx = batch->ctx;
+    const char *const *names = batch->names;
     memcpy(stage, batch->out + i * size, (block.end - i) * size);
     for (; i < block.end; i++) {
         if (dist__outcome_past_stop(&batch->outcome, i)) break;
         record->index = i;
         record->code = 0;
+        if (names) record->name = names[i];
         int code = map(slot, item, ctx);
         if (item) item += batch->item_size;
         slot += size;

@@ -24,9 +24,11 @@ struct dist__batch {
     unsigned char *out; /* NULL: the tasks get NULL */
     size_t out_size;
     void *ctx;
-    unsigned workers;      /* >= 1, never above the number of units */
-    bool workers_explicit; /* the caller gave the number */
-    size_t chunk;          /* items per unit as the caller gave it; 0: the backend's choice */
+    const char *const *names; /* NULL: the items have none (par tasks have their own) */
+    uint64_t seed;            /* of dist_random */
+    unsigned workers;         /* >= 1, never above the number of units */
+    bool workers_explicit;    /* the caller gave the number */
+    size_t chunk;             /* items per unit as the caller gave it; 0: the backend's choice */
     bool in_place;
     const struct dist__record *caller; /* the task that made the call, or NULL */
     struct dist__outcome outcome;
@@ -64,6 +66,12 @@ struct dist__sink {
 size_t dist__batch_chunk(const struct dist__batch *batch, struct dist__span chunk,
                          unsigned char *stage, struct dist__record *record,
                          const struct dist__sink *sink);
+
+/* The name of item i, or NULL. */
+static inline const char *dist__batch_name(const struct dist__batch *batch, size_t i) {
+    if (batch->kind == DIST__PAR_TASKS) return batch->tasks[i].name;
+    return batch->names ? batch->names[i] : NULL;
+}
 
 /* Where the result of item i goes in the caller's memory, and how large it is. */
 static inline unsigned char *dist__batch_result(const struct dist__batch *batch, size_t i) {

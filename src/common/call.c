@@ -57,7 +57,9 @@ static void size_up(struct dist__batch *batch, const dist_opts *opts,
     batch->ctx = opts->ctx;
     batch->chunk = opts->chunk < batch->n ? opts->chunk : batch->n;
     batch->in_place = opts->in_place;
+    batch->names = opts->names;
     batch->caller = dist__record_current();
+    batch->seed = opts->seed ? opts->seed : dist__random_nested_seed(batch->caller);
     bool alone = backend->executor == DIST_INLINE;
     batch->workers_explicit = opts->workers != 0;
     batch->workers =
@@ -139,10 +141,16 @@ static dist_status check_arrays(const struct dist__batch *batch) {
     return dist__check_array("out", batch->out, batch->n, batch->out_size);
 }
 
+static const char *name_in_array(const void *names, size_t i) {
+    return ((const char *const *)names)[i];
+}
+
 static dist_status run_arrays(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
     if (!opts) opts = &defaults;
     dist_status status = dist__check_opts(opts);
     if (!status) status = check_arrays(batch);
+    if (!status && opts->names)
+        status = dist__check_names("names", name_in_array, opts->names, batch->n);
     if (!status && needs_items && batch->n && !batch->items)
         status = dist__refuse(DIST_INVALID, 0, "items: is NULL and n is %zu", batch->n);
     return leave(status ? status : run(batch, opts), opts);
@@ -185,6 +193,8 @@ dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_opts *opts)
     batch.items = NULL, batch.item_size = 0, batch.out = NULL, batch.out_size = 0;
     if (!opts) opts = &defaults;
     dist_status status = dist__check_opts(opts);
+    if (!status && opts->names)
+        status = dist__refuse(DIST_INVALID, 0, "names: the tasks of par have names of their own");
     if (!status) status = dist__check_tasks(tasks, n);
     return leave(status ? status : run(&batch, opts), opts);
 }

@@ -17,12 +17,13 @@
     ROW(backoff)                                                                                   \
     ROW(rate)                                                                                      \
     ROW(retry_if)                                                                                  \
-    ROW(names)                                                                                     \
+                                                                                                   \
     ROW(pool)                                                                                      \
     ROW(arena)                                                                                     \
     ROW(token)                                                                                     \
-    ROW(worker_init) ROW(worker_exit) ROW(tasks_per_worker) ROW(worker_memory) ROW(on_start)       \
-        ROW(on_finish) ROW(user) ROW(cpus) ROW(n_cpus) ROW(progress) ROW(trace) ROW(seed)
+    ROW(worker_init)                                                                               \
+    ROW(worker_exit) ROW(tasks_per_worker) ROW(worker_memory) ROW(on_start) ROW(on_finish)         \
+        ROW(user) ROW(cpus) ROW(n_cpus) ROW(progress) ROW(trace)
 
 static const char *first_not_built(const dist_opts *o) {
 #define IS_SET(field)                                                                              \
@@ -59,21 +60,26 @@ static int by_name(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static dist_status check_names(const dist_task *tasks, size_t n) {
+dist_status dist__check_names(const char *what, const char *(*name)(const void *names, size_t i),
+                              const void *names, size_t n) {
     size_t named = 0;
-    for (size_t i = 0; i < n; i++) named += tasks[i].name != NULL;
+    for (size_t i = 0; i < n; i++) named += name(names, i) != NULL;
     if (named < 2) return DIST_OK;
     const char **sorted = malloc(named * sizeof *sorted);
     if (!sorted) return dist__refuse(DIST_NOMEM, 0, "no memory to compare %zu names", named);
     for (size_t i = 0, k = 0; i < n; i++)
-        if (tasks[i].name) sorted[k++] = tasks[i].name;
+        if (name(names, i)) sorted[k++] = name(names, i);
     qsort(sorted, named, sizeof *sorted, by_name);
     dist_status status = DIST_OK;
     for (size_t k = 1; k < named && status == DIST_OK; k++)
         if (!strcmp(sorted[k - 1], sorted[k]))
-            status = dist__refuse(DIST_INVALID, 0, "tasks: two are named \"%.80s\"", sorted[k]);
+            status = dist__refuse(DIST_INVALID, 0, "%s: two are named \"%.80s\"", what, sorted[k]);
     free(sorted);
     return status;
+}
+
+static const char *name_of_task(const void *tasks, size_t i) {
+    return ((const dist_task *)tasks)[i].name;
 }
 
 dist_status dist__check_tasks(const dist_task *tasks, size_t n) {
@@ -91,5 +97,5 @@ dist_status dist__check_tasks(const dist_task *tasks, size_t n) {
                                 : t->retries ? "retries"
                                              : "timeout");
     }
-    return check_names(tasks, n);
+    return dist__check_names("tasks", name_of_task, tasks, n);
 }

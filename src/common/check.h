@@ -8,6 +8,10 @@
  * to NULL as soon as it trusts the struct. */
 dist_status dist__check_opts(const dist_opts *opts);
 dist_status dist__check_array(const char *name, const void *array, size_t n, size_t size);
+
+/* Refuses equal names among those that are not NULL. `what` is the argument they came in. */
+dist_status dist__check_names(const char *what, const char *(*name)(const void *names, size_t i),
+                              const void *names, size_t n);
 dist_status dist__check_tasks(const dist_task *tasks, size_t n);
 
 #endif

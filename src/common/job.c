@@ -91,11 +91,11 @@ const dist_error *dist_job_outcome(const dist_job *job, size_t index) {
 }
 
 void *dist_job_named(const dist_job *job, const char *name) {
-    if (!job || !name || job->batch.kind != DIST__PAR_TASKS) return NULL;
+    if (!job || !name) return NULL;
     for (size_t i = 0; i < job->batch.n; i++) {
-        const dist_task *task = &job->batch.tasks[i];
-        if (task->name && !strcmp(task->name, name))
-            return dist_job_outcome(job, i) ? NULL : task->result;
+        const char *own = dist__batch_name(&job->batch, i);
+        if (own && !strcmp(own, name))
+            return dist_job_outcome(job, i) ? NULL : dist__batch_result(&job->batch, i);
     }
     return NULL;
 }

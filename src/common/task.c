@@ -1,5 +1,5 @@
 /* task.c - the current task: what a task asks about itself and how it fails. */
-#include "task.h"
+#include "batch.h"
 
 #include <limits.h>
 #include <stdarg.h>
@@ -17,8 +17,9 @@ struct dist__record *dist__record_current(void) {
 
 static unsigned product(unsigned a, unsigned b) { return a > UINT_MAX / b ? UINT_MAX : a * b; }
 
-void dist__record_enter(struct dist__record *record, const struct dist__record *caller,
-                        unsigned worker, unsigned workers, bool process) {
+void dist__record_enter(struct dist__record *record, const struct dist__batch *batch,
+                        unsigned worker, bool process) {
+    const struct dist__record *caller = batch->caller;
     record->index = 0;
     record->code = 0;
     record->worker = worker;
@@ -28,10 +29,15 @@ void dist__record_enter(struct dist__record *record, const struct dist__record *
     record->named = NULL;
     record->named_count = record->named_room = 0;
     record->named_lost = false;
+    record->seed = batch->seed;
+    record->random_count = 0;
+    record->random_index = SIZE_MAX;
+    record->random_attempt = 0;
     record->scratch = NULL;
     record->scratch_size = 0;
-    record->crowd = product(caller ? caller->crowd : 1, workers);
-    record->process_crowd = product(caller ? caller->process_crowd : 1, process ? workers : 1);
+    record->crowd = product(caller ? caller->crowd : 1, batch->workers);
+    record->process_crowd =
+        product(caller ? caller->process_crowd : 1, process ? batch->workers : 1);
     record->outer = current;
     current = record;
 }
@@ -100,3 +106,31 @@ size_t dist_index(void) { return current ? current->index : 0; }
 const char *dist_name(void) { return current ? current->name : NULL; }
 unsigned dist_attempt(void) { return current ? current->attempt : 0; }
 unsigned dist_worker(void) { return current ? current->worker : 0; }
+
+/* The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+ * generators", OOPSLA 2014): a bijection that leaves no pattern of its input. */
+static uint64_t mix(uint64_t x) {
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static uint64_t random_of(uint64_t seed, uint64_t index, uint64_t count) {
+    const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
+    return mix(mix(mix(seed + golden) + (index + 1) * golden) + (count + 1) * golden);
+}
+
+uint64_t dist__random_nested_seed(const struct dist__record *caller) {
+    return caller ? random_of(caller->seed, caller->index, UINT64_MAX - 1) : 0;
+}
+
+uint64_t dist_random(void) {
+    struct dist__record *record = current;
+    if (!record) return 0;
+    if (record->random_index != record->index || record->random_attempt != record->attempt) {
+        record->random_index = record->index;
+        record->random_attempt = record->attempt;
+        record->random_count = 0;
+    }
+    return random_of(record->seed, record->index, record->random_count++);
+}

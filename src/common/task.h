@@ -28,6 +28,11 @@ struct dist__record {
     size_t named_count, named_room;
     bool named_lost; /* there was no memory to name one: the whole chunk fails */
 
+    uint64_t seed;         /* of dist_random; the same for all workers of the call */
+    uint64_t random_count; /* numbers drawn for the item and attempt below */
+    size_t random_index;
+    unsigned random_attempt;
+
     void *scratch; /* staging for results too large for the stack; owned */
     size_t scratch_size;
 
@@ -40,10 +45,15 @@ struct dist__record {
 /* The record of the running task, NULL outside of tasks. */
 struct dist__record *dist__record_current(void);
 
-/* Makes `record` current for this thread, as worker `worker` of a call of `workers` workers that
- * was made from inside `caller` (a record or NULL); undone by leave, which frees what it owns. */
-void dist__record_enter(struct dist__record *record, const struct dist__record *caller,
-                        unsigned worker, unsigned workers, bool process);
+struct dist__batch;
+
+/* Makes `record` current for this thread, as worker `worker` of the batch; undone by leave, which
+ * frees what it owns. `process`: the workers are processes. */
+void dist__record_enter(struct dist__record *record, const struct dist__batch *batch,
+                        unsigned worker, bool process);
+/* The seed of a call made from inside `caller` without one; 0 if that is NULL. */
+uint64_t dist__random_nested_seed(const struct dist__record *caller);
+
 void dist__record_leave(struct dist__record *record);
 
 /* Staging memory of `size` bytes, aligned for any type, that lives until the next call or leave;

@@ -192,7 +192,7 @@ static void thread_ends(void *unused) {
 _Noreturn void dist__worker_main(struct dist__process_call *call, unsigned place) {
     struct dist__record record;
     become_worker(call);
-    dist__record_enter(&record, call->batch->caller, place, call->batch->workers, true);
+    dist__record_enter(&record, call->batch, place, true);
     pthread_cleanup_push(thread_ends, NULL);
     work(call, place, &record);
     pthread_cleanup_pop(0);

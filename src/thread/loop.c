@@ -234,8 +234,7 @@ static bool next_units(struct worker *worker, struct dist__units *units) {
 static void run_units(struct worker *worker, struct dist__units units) {
     struct dist__loop *loop = worker->loop;
     struct dist__batch *batch = loop->batch;
-    if (!worker->entered)
-        dist__record_enter(&worker->record, batch->caller, worker->place, batch->workers, false);
+    if (!worker->entered) dist__record_enter(&worker->record, batch, worker->place, false);
     worker->entered = true;
     size_t begin = (size_t)units.begin * loop->group, end = (size_t)units.end * loop->group;
     dist__batch_run(batch, begin, end < loop->units ? end : loop->units, &worker->record);

@@ -15,7 +15,7 @@ static unsigned default_workers(const struct dist__record *caller) {
 
 static void run_alone(struct dist__batch *batch) {
     struct dist__record record;
-    dist__record_enter(&record, batch->caller, 0, 1, false);
+    dist__record_enter(&record, batch, 0, false);
     dist__batch_run(batch, 0, dist__batch_units(batch), &record);
     dist__record_leave(&record);
 }
