@@ -111,7 +111,7 @@ CASE_ON("G-02", a_child_forked_in_the_middle_of_calls_uses_the_library, ON_ALL, 
     for (size_t k = 0; k < N(threads); k++)
         assert_int_equal(pthread_create(&threads[k], NULL, keep_calling, &stop), 0);
     int wrong = 0;
-    for (unsigned i = rounds(500, 100); i > 0 && !wrong; i--) {
+    for (unsigned i = rounds(100, 60); i > 0 && !wrong; i--) {
         pid_t pid = fork();
         if (pid == 0) {
             int out[20];
