@@ -103,14 +103,30 @@ static double machine_seconds(void) {
     return (double)(t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) / (double)sysconf(_SC_CLK_TCK);
 }
 
-struct usage machine_usage(void) {
-    return (struct usage){.seconds = (double)bench_now_ns() / 1e9,
-                          .all = machine_seconds(),
-                          .own = seconds_of(RUSAGE_SELF) + seconds_of(RUSAGE_CHILDREN)};
+/* Of a process and of its children that have ended: fields 14 to 17 of its stat. */
+static double process_seconds(pid_t pid) {
+    char path[64], line[1024];
+    unsigned long long t[4] = {0};
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    first_line(path, line, sizeof line);
+    const char *rest = strrchr(line, ')');
+    if (!rest || sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu",
+                        &t[0], &t[1], &t[2], &t[3]) != 4)
+        return 0;
+    return (double)(t[0] + t[1] + t[2] + t[3]) / (double)sysconf(_SC_CLK_TCK);
 }
 
-double machine_other_load(const struct usage *before, const struct usage *after) {
+struct usage machine_usage(const struct rival *rivals, size_t count) {
+    struct usage u = {.seconds = (double)bench_now_ns() / 1e9,
+                      .all = machine_seconds(),
+                      .own = seconds_of(RUSAGE_SELF) + seconds_of(RUSAGE_CHILDREN)};
+    for (size_t k = 0; k < count; k++)
+        if (rivals[k].pid) u.own += process_seconds(rivals[k].pid);
+    return u;
+}
+
+struct share machine_share(const struct usage *before, const struct usage *after) {
     double all = after->all - before->all, own = after->own - before->own;
     double room = (after->seconds - before->seconds) * (double)sysconf(_SC_NPROCESSORS_ONLN);
-    return all > own && room > 0 ? (all - own) / room : 0;
+    return (struct share){room, all > own ? all - own : 0};
 }

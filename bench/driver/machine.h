@@ -15,15 +15,21 @@ unsigned machine_cpus(void); /* that this process may use */
 double machine_free_bytes(void);
 uint64_t machine_spin(void); /* iterations of bench_spin in 1 ms */
 
+/* More than this part of the CPUs in other hands, and figures are not to be trusted. */
+#define DISTURBED 0.05
+
 struct usage {
     double seconds; /* on the clock */
     double all;     /* CPU seconds of the machine, stolen ones included */
-    double own;     /* CPU seconds of this process and of its children that have ended */
+    double own;     /* CPU seconds of this process, its children that have ended, and the rivals */
 };
 
-struct usage machine_usage(void);
+struct usage machine_usage(const struct rival *rivals, size_t count);
 
-/* Part of the machine's CPU time between the two that others used, 0 to 1. */
-double machine_other_load(const struct usage *before, const struct usage *after);
+/* CPU time between the two: in all that there was, and what of it others used. */
+struct share {
+    double room, other;
+};
+struct share machine_share(const struct usage *before, const struct usage *after);
 
 #endif

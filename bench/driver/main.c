@@ -25,7 +25,7 @@ static void usage(FILE *f) {
                "  ID          what to measure, as in --list; all without any\n"
                "  --quick     small sizes and two rounds: says whether it works, not how fast\n"
                "  --rounds N  instead of each row's own number, at most 99\n"
-               "  --retry N   measures a disturbed row again, N times at most\n"
+               "  --retry N   repeats disturbed rounds, N times as many as a row has at most\n"
                "  --out       where bench.json goes; else here\n");
 }
 
@@ -41,7 +41,7 @@ static bool parse(struct options *o, int argc, char **argv) {
         else if (argv[i][0] == '-') return false;
         else o->ids[o->id_count++] = argv[i];
     }
-    return o->rounds >= 0 && o->rounds <= MAX_ROUNDS;
+    return o->retry >= 0 && o->rounds >= 0 && o->rounds <= MAX_ROUNDS;
 }
 
 static bool known(const char *id) {
@@ -86,23 +86,12 @@ static const char *command_line(int argc, char **argv) {
     return text;
 }
 
-/* Of several tries at a row the least disturbed one counts. */
-static void measure_calmly(struct result *r, const struct work *w, const struct row *row,
-                           const struct config *config, int retry) {
-    measure(r, w, row, config);
-    for (; retry > 0 && r->other_load > DISTURBED; retry--) {
-        static struct result again;
-        measure(&again, w, row, config);
-        if (again.other_load < r->other_load) *r = again;
-    }
-}
-
 static void measure_all(struct run *run, const struct options *o) {
     for (const struct work *w = works; w->id; w++)
         for (const struct row *row = w->rows; wanted(o, w->id) && row->label; row++) {
             if (run->count == MAX_RESULTS) return;
             struct result *r = &run->results[run->count++];
-            measure_calmly(r, w, row, &run->config, o->retry);
+            measure(r, w, row, &run->config);
             print_result(stdout, r);
         }
 }
@@ -146,6 +135,7 @@ int main(int argc, char **argv) {
     run.config = (struct config){.folder = own_folder(),
                                  .quick = o.quick,
                                  .rounds = o.rounds,
+                                 .retry = o.retry,
                                  .cpus = machine_cpus(),
                                  .spin = machine_spin()};
     print_head(stdout, &run);

@@ -25,7 +25,7 @@ struct result {
     size_t columns;
     struct cell cells[MAX_COLUMNS];
     int best_peer;     /* a column, or -1 */
-    double other_load; /* part of all CPU time that went to other programs meanwhile */
+    double other_load; /* part of the CPU time of the rounds that others used */
     double seconds;
     char skipped[96]; /* why the row was not measured, or "" */
 };

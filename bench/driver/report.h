@@ -18,9 +18,6 @@ struct run {
 const char *kind_name(enum kind kind);
 const char *score_name(enum score score);
 
-/* More than this part of the CPUs in other hands, and the figures are not to be trusted. */
-#define DISTURBED 0.05
-
 void print_head(FILE *f, const struct run *run);
 void print_result(FILE *f, const struct result *r);
 void print_summary(FILE *f, const struct run *run);

@@ -19,6 +19,7 @@ struct config {
     const char *folder; /* of the competitors' programs */
     bool quick;
     int rounds; /* 0: as the row says */
+    int retry;  /* disturbed rounds to repeat, in multiples of the row's rounds */
     unsigned cpus;
     uint64_t spin; /* iterations of bench_spin in 1 ms */
 };

@@ -21,6 +21,7 @@ void print_head(FILE *f, const struct run *run) {
             "runs once.\n/peer is time over the best peer's: below 1 is faster than every peer.\n");
     if (run->config.quick)
         fprintf(f, "QUICK: smaller than the titles say, and too few rounds to compare anything.\n");
+    fflush(f);
 }
 
 static void print_cell(FILE *f, const struct column *column, const struct cell *c) {
