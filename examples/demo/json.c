@@ -69,6 +69,8 @@ static void put_part(FILE *f, const struct part *part) {
     fprintf(f, "  \"%s\": {\n", part->name);
     fprintf(f, "    \"serial_s\": %.6f, \"thread_s\": %.6f, \"process_s\": %.6f,\n",
             part->seconds[SERIAL], part->seconds[THREAD], part->seconds[PROCESS]);
+    fprintf(f, "    \"serial_cpu_s\": %.6f, \"thread_cpu_s\": %.6f, \"process_cpu_s\": %.6f,\n",
+            part->cpu_s[SERIAL], part->cpu_s[THREAD], part->cpu_s[PROCESS]);
     fprintf(f,
             "    \"thread_speedup\": %.3f, \"process_speedup\": %.3f, \"ideal_speedup\": %.0f,\n",
             part_speedup(part, THREAD), part_speedup(part, PROCESS), part->ideal);

@@ -51,37 +51,40 @@ static const char body[] =
     "eval draw\n"
     "unset output\n";
 
-static double bar_at(const struct part *const parts[2], int p, enum way way, double *height) {
-    *height = parts[p]->seconds[way];
-    return part_step * p + (int)way;
+static double bar_at(int p, enum way way) { return part_step * p + (int)way; }
+
+static double ideal_s(const struct part *part) { return part->seconds[SERIAL] / part->ideal; }
+
+/* The bars of one way. */
+static void put_bars(FILE *f, const struct part *const parts[2], enum way way) {
+    fprintf(f, "$%s << end\n", way_names[way]);
+    for (int p = 0; p < 2; p++) fprintf(f, "%g %.6f\n", bar_at(p, way), parts[p]->seconds[way]);
+    fputs("end\n", f);
 }
 
-/* A data block for each way, one for the marks of the ideal, one for the words over the bars. */
-static void put_data(FILE *f, const struct part *const parts[2]) {
-    double x, y;
-    for (enum way way = SERIAL; way < WAYS; way++) {
-        fprintf(f, "$%s << end\n", way_names[way]);
-        for (int p = 0; p < 2; p++) {
-            x = bar_at(parts, p, way, &y);
-            fprintf(f, "%g %.6f\n", x, y);
-        }
-        fputs("end\n", f);
-    }
+/* The marks of the ideal, on the bars that could reach it. */
+static void put_ideals(FILE *f, const struct part *const parts[2]) {
     fputs("$ideal << end\n", f);
     for (int p = 0; p < 2; p++)
-        for (enum way way = THREAD; way < WAYS; way++) {
-            x = bar_at(parts, p, way, &y);
-            fprintf(f, "%g %.6f\n", x, parts[p]->seconds[SERIAL] / parts[p]->ideal);
-        }
-    fputs("end\n$labels << end\n", f);
+        for (enum way way = THREAD; way < WAYS; way++)
+            fprintf(f, "%g %.6f\n", bar_at(p, way), ideal_s(parts[p]));
+    fputs("end\n", f);
+}
+
+static void put_label(FILE *f, const struct part *part, double x, enum way way) {
+    double y = part->seconds[way], speedup = part_speedup(part, way);
+    bool below_mark = way != SERIAL && y < ideal_s(part); /* then the words stand over the mark */
+    fprintf(f, "%g %.6f \"", x, below_mark ? ideal_s(part) : y);
+    if (way != SERIAL) fprintf(f, "{/:Bold %.*f×}", speedup < 10 ? 2 : 1, speedup);
+    fprintf(f, "\\n%.2f s\"\n", y);
+}
+
+static void put_data(FILE *f, const struct part *const parts[2]) {
+    for (enum way way = SERIAL; way < WAYS; way++) put_bars(f, parts, way);
+    put_ideals(f, parts);
+    fputs("$labels << end\n", f);
     for (int p = 0; p < 2; p++)
-        for (enum way way = SERIAL; way < WAYS; way++) {
-            x = bar_at(parts, p, way, &y);
-            fprintf(f, "%g %.6f \"", x, y);
-            double speedup = part_speedup(parts[p], way);
-            if (way != SERIAL) fprintf(f, "{/:Bold %.*f×}", speedup < 10 ? 2 : 1, speedup);
-            fprintf(f, "\\n%.2f s\"\n", y);
-        }
+        for (enum way way = SERIAL; way < WAYS; way++) put_label(f, parts[p], bar_at(p, way), way);
     fputs("end\n", f);
 }
 

@@ -51,6 +51,7 @@ static void print_danger_rows(const struct danger *danger) {
 
 static const char *verdict(const struct part *part, enum way way) {
     double speedup = part_speedup(part, way);
+    if (speedup > 1.1 * part->ideal) return "beyond (so the loop was disturbed) the ideal";
     if (speedup >= 0.95 * part->ideal) return "practically the ideal";
     if (speedup >= 0.80 * part->ideal) return "near the ideal";
     if (speedup < 1) return "slower than the plain loop, far from the ideal";

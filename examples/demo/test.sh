@@ -51,7 +51,7 @@ json_has_all_keys() {
 import json, sys
 demo = json.load(open(sys.argv[1], encoding="utf-8"))
 for part in demo["io"], demo["cpu"]:
-    for key in "serial_s", "thread_s", "process_s", "workers", "items":
+    for key in "serial_s", "thread_s", "process_s", "thread_cpu_s", "workers", "items":
         assert part[key] > 0, (key, part)
     assert part["identical"] is True and part["correct"] is True, part
 assert demo["io"]["workers"] == 16 and demo["cpu"]["workers"] == demo["cpus"], demo
