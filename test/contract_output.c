@@ -189,6 +189,39 @@ CASE("G-11", what_a_threaded_host_has_in_a_stream_appears_once) {
     check_file(path, "head tail");
 }
 
+/* Numbers, one after the other, that stay in the buffer for a while. */
+static void *print_numbers(void *stop) {
+    for (unsigned i = 0; i < 9000 && !counted(stop); i++) {
+        printf("%u\n", i);
+        nap(0.00002);
+    }
+    return NULL;
+}
+
+static void call_while_printing(void *unused) {
+    _Atomic(unsigned) stop = 0;
+    pthread_t thread;
+    (void)unused;
+    if (pthread_create(&thread, NULL, print_numbers, &stop)) exit(1);
+    for (unsigned i = rounds(100, 100); i > 0; i--)
+        if (dist_for(nothing, 5, .executor = X, .workers = 2)) exit(1);
+    count(&stop);
+    pthread_join(thread, NULL);
+}
+
+CASE("G-11", what_a_thread_prints_during_calls_appears_once) {
+    static char text[OUTPUT_SIZE];
+    int status;
+    unsigned next = 0;
+    output_of(call_while_printing, NULL, text, &status);
+    assert_int_equal(status, 0);
+    for (char *at = text; *at; next++) {
+        assert_int_equal(strtoul(at, &at, 10), next);
+        assert_int_equal(*at++, '\n');
+    }
+    assert_true(next > 0);
+}
+
 static void *print_for_a_while(void *stop) {
     while (!counted(stop)) {
         putchar('x');
