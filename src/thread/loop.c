@@ -39,8 +39,8 @@ static struct dist__loop *take_free(void) {
     return loop;
 }
 
-void dist__loop_put_free(struct dist__loop *loop) {
-    if (!loop || loop->room != DIST__LOOP_SMALL) {
+static void put_free(struct dist__loop *loop) {
+    if (loop->room != DIST__LOOP_SMALL) {
         free(loop);
         return;
     }
@@ -120,14 +120,16 @@ struct dist__loop *dist__loop_new(struct dist__loop *again, struct dist__batch *
     return loop;
 }
 
-bool dist__loop_unref(struct dist__loop *loop, bool keep) {
+void dist__loop_unref(struct dist__loop *loop) {
     /* acq_rel: whoever frees or reuses it comes after all others that let go [unref] */
-    if (atomic_fetch_sub_explicit(&loop->refs, 1, memory_order_acq_rel) != 1) return false;
-    if (!keep || loop->room != DIST__LOOP_SMALL) {
-        dist__loop_put_free(loop);
-        return !keep;
-    }
-    return true;
+    if (atomic_fetch_sub_explicit(&loop->refs, 1, memory_order_acq_rel) == 1) put_free(loop);
+}
+
+bool dist__loop_reclaim(struct dist__loop *loop) {
+    uint32_t own = 1;
+    /* acquire: what those did who let go; pairs with [unref]. 0 keeps the watch out, see try_ref */
+    return atomic_compare_exchange_strong_explicit(&loop->refs, &own, 0, memory_order_acquire,
+                                                   memory_order_relaxed);
 }
 
 bool dist__loop_try_ref(struct dist__loop *loop) {
@@ -344,13 +346,13 @@ static void run_place(struct dist__work *invitation) {
     start_work(&worker, loop, (uint32_t)(place - loop->place));
     work_and_linger(&worker);
     end_work(&worker);
-    dist__loop_unref(loop, false);
+    dist__loop_unref(loop);
 }
 
 static void drop_place(struct dist__work *invitation) {
     struct dist__place *place =
         (struct dist__place *)((char *)invitation - offsetof(struct dist__place, work));
-    dist__loop_unref(place->loop, false);
+    dist__loop_unref(place->loop);
 }
 
 /* ------------------------------------------------------------------ the caller */

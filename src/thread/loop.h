@@ -44,13 +44,16 @@ struct dist__loop {
 
 enum { DIST__LOOP_SMALL = 32 }; /* places of loops that are kept for reuse */
 
-/* A loop for `batch` with the caller's reference, or NULL. `again`: one that the caller owns. */
+/* A loop for `batch` with the caller's reference, or NULL. `again`: one that was reclaimed. */
 struct dist__loop *dist__loop_new(struct dist__loop *again, struct dist__batch *batch,
                                   uint32_t width, bool wants);
 
-/* Gives up a reference. True: it was the last one, and, if `keep`, the object is the caller's;
- * otherwise it went to the free list. */
-bool dist__loop_unref(struct dist__loop *loop, bool keep);
+/* Gives up a reference; the last one gives the object to the free list. */
+void dist__loop_unref(struct dist__loop *loop);
+
+/* Caller: makes a loop of an earlier call its own again, for dist__loop_new. False: some thread
+ * still has a reference. */
+bool dist__loop_reclaim(struct dist__loop *loop);
 
 /* For the watch: a reference to a loop that may have been freed. */
 bool dist__loop_try_ref(struct dist__loop *loop);
@@ -70,9 +73,6 @@ struct dist__loop_sight {
     bool all_open;
 };
 struct dist__loop_sight dist__loop_look(struct dist__loop *loop);
-
-/* Gives a loop without references, kept by its caller, to the free list. NULL is fine. */
-void dist__loop_put_free(struct dist__loop *loop);
 
 /* Frees what the free list holds: no watch may run. */
 void dist__loop_free_all(void);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 enum {
+    KEPT = 2,           /* loops for each level: the last call's helpers may not have left yet */
     LEVELS = 8,         /* calls inside calls of one thread that can be watched */
     TICK_NS = 1000000,  /* between two looks */
     LINGER_TICKS = 10,  /* without any call, before the watch sleeps */
@@ -14,7 +15,7 @@ enum {
 struct level {
     _Atomic(struct dist__loop *) loop; /* caller writes; publishes it [watch] */
     _Atomic(uint64_t) serial;          /* of the call; the caller writes */
-    struct dist__loop *kept;           /* caller only: reusable, no references */
+    struct dist__loop *kept[KEPT]; /* caller only: of earlier calls, with the caller's reference */
 
     /* The watch's own notes on the call with number `seen`. */
     uint64_t seen, signature, cpu_ns;
@@ -101,13 +102,29 @@ struct dist__caller *dist__caller_self(void) {
     return self = caller;
 }
 
+/* A loop of an earlier call on this level that all others have left. */
+static struct dist__loop *take_kept(struct level *level) {
+    for (unsigned i = 0; i < KEPT; i++) {
+        struct dist__loop *loop = level->kept[i];
+        if (!loop || !dist__loop_reclaim(loop)) continue;
+        level->kept[i] = NULL;
+        return loop;
+    }
+    return NULL;
+}
+
+static void keep(struct level *level, struct dist__loop *loop) {
+    unsigned i = 0;
+    while (i < KEPT - 1 && level->kept[i]) i++;
+    if (level->kept[i]) dist__loop_unref(level->kept[i]);
+    level->kept[i] = loop;
+}
+
 struct dist__loop *dist__caller_loop(struct dist__caller *caller, struct dist__batch *batch,
                                      uint32_t width, bool wants) {
     struct dist__loop *kept = NULL;
-    if (caller && caller->depth < LEVELS && width <= DIST__LOOP_SMALL) {
-        kept = caller->level[caller->depth].kept;
-        caller->level[caller->depth].kept = NULL;
-    }
+    if (caller && caller->depth < LEVELS && width <= DIST__LOOP_SMALL)
+        kept = take_kept(&caller->level[caller->depth]);
     struct dist__loop *loop = dist__loop_new(kept, batch, width, wants);
     if (loop && caller) caller->depth++;
     return loop;
@@ -130,13 +147,15 @@ bool dist__caller_watch(struct dist__caller *caller, struct dist__loop *loop) {
 }
 
 void dist__caller_release(struct dist__caller *caller, struct dist__loop *loop) {
-    struct level *level = NULL;
-    if (caller && --caller->depth < LEVELS) {
-        level = &caller->level[caller->depth];
-        /* relaxed: the watch tries for a reference of its own, and looks here again after that */
-        atomic_store_explicit(&level->loop, NULL, memory_order_relaxed);
+    if (!caller || --caller->depth >= LEVELS) {
+        dist__loop_unref(loop);
+        return;
     }
-    if (dist__loop_unref(loop, level != NULL) && level) level->kept = loop;
+    struct level *level = &caller->level[caller->depth];
+    /* relaxed: the watch tries for a reference of its own, and looks here again after that */
+    atomic_store_explicit(&level->loop, NULL, memory_order_relaxed);
+    if (loop->room == DIST__LOOP_SMALL) keep(level, loop);
+    else dist__loop_unref(loop);
 }
 
 /* ------------------------------------------------------------------ the watch */
@@ -178,7 +197,7 @@ static bool look_at_level(struct dist__caller *caller, struct level *level) {
     bool published = atomic_load_explicit(&level->loop, memory_order_relaxed) == loop;
     uint64_t serial = atomic_load_explicit(&level->serial, memory_order_relaxed);
     bool again = published && look_at(caller, level, loop, serial);
-    dist__loop_unref(loop, false);
+    dist__loop_unref(loop);
     return again;
 }
 
@@ -251,10 +270,11 @@ static void free_kept(void) {
     struct dist__caller *caller = atomic_load_explicit(&callers, memory_order_acquire);
     for (; caller; caller = caller->next) {
         if (caller != self && !take(caller)) continue; /* its thread lives, and may be calling */
-        for (unsigned k = 0; k < LEVELS; k++) {
-            dist__loop_put_free(caller->level[k].kept);
-            caller->level[k].kept = NULL;
-        }
+        for (unsigned k = 0; k < LEVELS; k++)
+            for (unsigned i = 0; i < KEPT; i++) {
+                if (caller->level[k].kept[i]) dist__loop_unref(caller->level[k].kept[i]);
+                caller->level[k].kept[i] = NULL;
+            }
         if (caller != self) give_back(caller);
     }
 }
