@@ -117,9 +117,8 @@ static int add_task(void *result, const void *item, void *ctx) {
     const struct pair *pair = item;
     struct value *sum = result;
     if (pair->x.kind != pair->y.kind) return dist_fail(EINVAL, "unsupported operands for +");
-    *sum = pair->x;
-    sum->number += pair->y.number;
-    strncat(sum->text, pair->y.text, sizeof sum->text - 1 - strlen(sum->text));
+    *sum = (struct value){.kind = pair->x.kind, .number = pair->x.number + pair->y.number};
+    snprintf(sum->text, sizeof sum->text, "%.15s%.15s", pair->x.text, pair->y.text);
     return 0;
 }
 

@@ -48,16 +48,19 @@ static void die_by_segv(void) {
 
 static void die_by_realtime_signal(void) { raise(SIGRTMIN + 3); }
 
-static int fill_stack(int depth) {
+static int fill_stack(volatile char *above, int depth);
+static int (*volatile fill_more)(volatile char *, int) = fill_stack; /* no loop can replace it */
+
+static int fill_stack(volatile char *above, int depth) {
     volatile char frame[1 << 16];
-    frame[0] = (char)depth;
-    frame[sizeof frame - 1] = frame[0];
-    return depth > 1 << 16 ? depth : fill_stack(depth + 1) + frame[sizeof frame - 1];
+    frame[0] = above[0];
+    int deeper = depth > 1 << 16 ? depth : fill_more(frame, depth + 1);
+    return deeper + frame[0];
 }
 
 static void die_by_stack_overflow(void) {
     setrlimit(RLIMIT_STACK, &(struct rlimit){8 << 20, RLIM_INFINITY});
-    raise(fill_stack(0) ? SIGTERM : SIGINT); /* neither of them is expected */
+    raise(fill_more((volatile char[1]){1}, 0) ? SIGTERM : SIGINT); /* neither of them is expected */
 }
 
 static void *exit_3(void *unused) {

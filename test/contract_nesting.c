@@ -30,7 +30,8 @@ static int descend(void *result, const void *item, void *ctx) {
     dist_status status =
         dist_map(descend, numbers(), level->width, below, .executor = level->executor,
                  .workers = level->workers, .ctx = &next);
-    if (status) return dist_fail(status, "%u left: %s", level->depth, dist_last_error()->message);
+    if (status)
+        return dist_fail((int)status, "%u left: %s", level->depth, dist_last_error()->message);
     if (dist_index() != index || dist_worker() != worker)
         return dist_fail(EINVAL, "the task forgot which it is");
     for (size_t i = 0; i < level->width; i++) sum += below[i];
@@ -186,7 +187,7 @@ static int call_under_lock(void *result, const void *item, void *ctx) {
     guarded->inside++;
     if (pthread_mutex_unlock(&guarded->lock)) return dist_fail(EPERM, "left twice");
     *(int *)result = out[0] + out[1] + out[2] + out[3];
-    return status ? dist_fail(status, "inner call") : 0;
+    return status ? dist_fail((int)status, "inner call") : 0;
 }
 
 CASE_ON("G-05", a_lock_may_be_held_around_a_nested_call, ON_ALL, 60) {
