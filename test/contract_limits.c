@@ -185,6 +185,7 @@ static void leave_in_the_middle(void *unused) {
 }
 
 CASE("M-23", a_host_exits_while_its_threads_call) {
+    if (THREAD_SANITIZED && X == DIST_PROCESS) skip(); /* which deadlocks with itself in a fork */
     for (unsigned i = rounds(20, 20); i > 0; i--) {
         pid_t pid = start_child(leave_in_the_middle, NULL);
         assert_true(gone(pid, 15));
