@@ -128,5 +128,5 @@ struct usage machine_usage(const struct rival *rivals, size_t count) {
 struct share machine_share(const struct usage *before, const struct usage *after) {
     double all = after->all - before->all, own = after->own - before->own;
     double room = (after->seconds - before->seconds) * (double)sysconf(_SC_NPROCESSORS_ONLN);
-    return (struct share){room, all > own ? all - own : 0};
+    return (struct share){room, all - own};
 }

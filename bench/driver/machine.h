@@ -26,7 +26,8 @@ struct usage {
 
 struct usage machine_usage(const struct rival *rivals, size_t count);
 
-/* CPU time between the two: in all that there was, and what of it others used. */
+/* CPU time between the two: in all that there was, and what of it others used. The latter can be
+ * negative, since it is counted in steps of 10 ms: over many rounds the errors cancel out. */
 struct share {
     double room, other;
 };

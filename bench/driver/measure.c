@@ -99,7 +99,7 @@ static void run_rounds(struct session *s) {
         total.room += share.room;
         total.other += share.other;
     }
-    s->result->other_load = total.room > 0 ? total.other / total.room : 0;
+    s->result->other_load = total.room > 0 && total.other > 0 ? total.other / total.room : 0;
 }
 
 /* Every competitor of a reading load holds its own copy of the memory. */
