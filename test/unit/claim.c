@@ -28,7 +28,7 @@ TEST(a_cell_says_what_is_held) {
 }
 
 TEST(a_draw_claims_before_it_is_held) {
-    uint64_t first, last;
+    uint64_t first = 0, last = 0;
     assert_true(dist__claim_draw(&claim, &cursor, 10, 4, &first, &last));
     assert_true(first == 0 && last == 4);
     assert_int_equal(cell(), DIST__CLAIMING);
