@@ -12,22 +12,24 @@
  *   Zero      Zero is the default of every option and of every optional argument.
  *   Units     Sizes are bytes, times are seconds, indices count from 0.
  *   Memory    Items, ctx and out belong to the caller and must stay valid until the call returns
- *             (until dist_job_finish for a call that fills .job).
+ *             (until dist_job_finish for a call that fills .job); so must .names.
  *   Threads   Every function may be called from any thread at any time, also from inside a task.
  *             Two calls must not write the same `out` at once; one dist_job belongs to one thread
  *             at a time.
  *   Errors    Are values. Nothing here aborts, exits, prints or installs a signal handler.
  *             dist_last_error() holds the details of the calling thread's last failed call.
  *   errno     Not touched by a successful call.
- *   Ends      The calling thread cannot be cancelled inside a call. In THREAD and INLINE a task
- * must not end its thread (pthread_exit, longjmp out of the task).
+ *   Ends      A task returns. It must not leave by longjmp or by a C++ exception, and in THREAD and
+ *             INLINE not by pthread_exit. The calling thread cannot be cancelled inside a call.
+ *   Waiting   Tasks may wait for each other if the call has at least as many .workers as items, or
+ *             .chunk = 1 and at least as many .workers as tasks that wait at a time.
  *
  * The executors:
  *
  *   DIST_THREAD   Threads of a shared pool, and the calling thread. Cheap; memory is shared, so
  *                 tasks must not race. A crash ends the program, as in any threaded program.
- *   DIST_PROCESS  Workers forked inside the call. They see the caller's memory as it was at the
- *                 call; pointers just work, inputs are not copied. What a task changes is private
+ *   DIST_PROCESS  Workers forked inside the call. They see the caller's memory as it was at their
+ *                 fork; pointers just work, inputs are not copied. What a task changes is private
  *                 to its worker: only its result comes back. A crash costs one item.
  *   DIST_INLINE   The calling thread, in index order. It is the specification of the other two.
  *
@@ -158,7 +160,8 @@ typedef struct dist_opts {
      * (MAP_SHARED); elsewhere results are staged as without it. */
     bool in_place;
 
-    /* Stop after so many failures and return DIST_FAILED. 0: 1, or no limit with .silent. */
+    /* Stop after so many failures and return the status of the lowest one, even if .silent.
+     * 0: after 1, or never with .silent. */
     size_t max_failures;
     unsigned retries;                                  /* (*) */
     double backoff, rate;                              /* (*) */
@@ -202,7 +205,8 @@ typedef struct dist_opts {
  *   DIST_INVALID                an argument is wrong, dist_last_error()->message names it;
  *   DIST_UNSUPPORTED            an option or executor that is not built;
  *   DIST_NOMEM, DIST_SYSTEM     no memory, or not even one worker could be started.
- * With the last three nothing has run.
+ * After DIST_INVALID and DIST_UNSUPPORTED nothing has run. The last two can also end a call in the
+ * middle; then dist_last_error()->index is the item from which on items were skipped.
  */
 
 /* for (i = 0; i < n; i++) fn(&out[i], &items[i], ctx); */
@@ -241,7 +245,8 @@ DIST_API dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_op
 
 #ifndef __cplusplus
 /* dist_map(cube_task, in, 101, out, .workers = 4): item and result sizes come from the pointers.
- * `out` may be DIST_NONE (no results), `items` of dist_apply may be DIST_NONE (no argument). */
+ * `out` may be DIST_NONE (no results), `items` of dist_apply may be DIST_NONE (no argument). A
+ * pointer to void has no item size: cast it, or call the form ending in _fn. */
 #define DIST_NONE ((char *)0)
 
 #define dist_map(fn, items, n, ...) DIST__MAP(dist_map_fn, DIST__ANY, fn, items, n, __VA_ARGS__)
@@ -333,8 +338,9 @@ DIST_API const char *dist_name(void);
 DIST_API unsigned dist_attempt(void); /* 1 for the first start of this item */
 
 /* A random number that depends only on the call's seed, the item's index, and how often this item
- * has asked before: the same for every executor, worker count, retry and crash history. (In a chunk
- * task the index is that of the chunk's first item.) Not for secrets. */
+ * has asked before: the same for every executor, worker count, retry and crash history. In a chunk
+ * task the index is that of the chunk's first item, so there it depends on .chunk (give one). Not
+ * for secrets. */
 DIST_API uint64_t dist_random(void);
 
 /* In 0..workers-1, and never held by two running tasks of a call at once: an index for scratch
@@ -347,8 +353,8 @@ DIST_API unsigned dist_worker(void);
  * up) and online CPUs, at least 1. $DIST_WORKERS, if it is a positive number, replaces all that. */
 DIST_API unsigned dist_cpus(void);
 
-/* Stops the idle threads of the shared pool and frees them. Threads that are still in a call are
- * stopped when it ends. A later call starts new ones. Also done at exit and at dlclose. */
+/* Stops the threads of the shared pool and frees them: now if no call runs, else when the last one
+ * ends. A later call starts new ones. Also done at exit and at dlclose. Inside a task: nothing. */
 DIST_API void dist_shutdown(void);
 
 DIST_API const char *dist_version(void); /* "0.1.0" */

@@ -287,6 +287,13 @@ void dist__batch_run(struct dist__batch *batch, size_t begin, size_t end,
         run_items(batch, dist__batch_items(batch, begin, end), record);
         return;
     }
-    for (size_t k = begin; k < end; k++)
-        run_chunk(batch, dist__batch_items(batch, k, k + 1), record);
+    for (size_t k = begin; k < end; k++) {
+        struct dist__span chunk = dist__batch_items(batch, k, k + 1);
+        if (dist__outcome_past_stop(&batch->outcome, chunk.begin)) {
+            size_t last = dist__batch_items(batch, k, end).end;
+            dist__outcome_skip(&batch->outcome, chunk.begin, last);
+            return;
+        }
+        run_chunk(batch, chunk, record);
+    }
 }

@@ -30,7 +30,7 @@ struct dist__batch {
     bool workers_explicit;    /* the caller gave the number */
     size_t chunk;             /* items per unit as the caller gave it; 0: the backend's choice */
     bool in_place;
-    const struct dist__record *caller; /* the task that made the call, or NULL */
+    struct dist__record *caller; /* the task that made the call, or NULL */
     struct dist__outcome outcome;
 };
 

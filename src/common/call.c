@@ -102,6 +102,7 @@ static dist_status run_job(const struct dist__backend *backend, const struct dis
     if (!job) return dist__refuse(DIST_NOMEM, 0, "job: no memory");
     job->batch = *batch;
     job->asked = NULL;
+    job->asked_count = 0;
     dist_status refused, status = run_batch(backend, &job->batch, opts, &refused);
     *opts->job = job;
     if (refused) dist_job_finish(opts->job);

@@ -22,8 +22,10 @@
     ROW(arena)                                                                                     \
     ROW(token)                                                                                     \
     ROW(worker_init)                                                                               \
-    ROW(worker_exit) ROW(tasks_per_worker) ROW(worker_memory) ROW(on_start) ROW(on_finish)         \
-        ROW(user) ROW(cpus) ROW(n_cpus) ROW(progress) ROW(trace)
+    ROW(worker_exit)                                                                               \
+    ROW(tasks_per_worker)                                                                          \
+    ROW(worker_memory)                                                                             \
+    ROW(on_start) ROW(on_finish) ROW(user) ROW(cpus) ROW(n_cpus) ROW(progress) ROW(trace)
 
 static const char *first_not_built(const dist_opts *o) {
 #define IS_SET(field)                                                                              \

@@ -11,11 +11,8 @@ dist_status dist_job_finish(dist_job **job) {
     const struct dist__outcome *outcome = &ended->batch.outcome;
     dist_status status = outcome->failed_count ? outcome->lowest.status : DIST_OK;
     dist__outcome_free(&ended->batch.outcome);
-    while (ended->asked) {
-        struct dist__skipped_item *next = ended->asked->next;
-        free(ended->asked);
-        ended->asked = next;
-    }
+    for (size_t k = 0; k < ended->asked_count; k++) free(ended->asked[k]);
+    free(ended->asked);
     free(ended);
     *job = NULL;
     return status;
@@ -25,12 +22,12 @@ size_t dist_job_count(const dist_job *job) { return job ? job->batch.n : 0; }
 size_t dist_job_failures(const dist_job *job) { return job ? job->batch.outcome.failed_count : 0; }
 
 const dist_error *dist_job_failure_at(const dist_job *job, size_t k) {
-    return k < dist_job_failures(job) ? &job->batch.outcome.failed[k] : NULL;
+    return job && k < job->batch.outcome.kept_count ? &job->batch.outcome.failed[k] : NULL;
 }
 
 /* The number of failures whose index is below `index`. */
 static size_t failures_below(const struct dist__outcome *outcome, size_t index) {
-    size_t low = 0, high = outcome->failed_count;
+    size_t low = 0, high = outcome->kept_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (outcome->failed[middle].index < index) low = middle + 1;
@@ -55,7 +52,7 @@ static struct dist__span next_missing(const dist_job *job, size_t from) {
     const struct dist__outcome *outcome = &job->batch.outcome;
     struct dist__span missing = {job->batch.n, job->batch.n};
     size_t k = failures_below(outcome, from), s = spans_below(outcome, from);
-    if (k < outcome->failed_count)
+    if (k < outcome->kept_count)
         missing = (struct dist__span){outcome->failed[k].index, outcome->failed[k].index + 1};
     if (s < outcome->skipped_count && outcome->skipped[s].begin <= missing.begin) {
         missing = outcome->skipped[s];
@@ -64,27 +61,47 @@ static struct dist__span next_missing(const dist_job *job, size_t from) {
     return missing;
 }
 
+/* The block of skipped items that holds `index`, made if there is none; NULL without memory. */
+static struct dist__skipped_block *skipped_block(dist_job *job, size_t index) {
+    size_t number = index / DIST__SKIPPED_BLOCK, low = 0, high = job->asked_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (job->asked[middle]->number < number) low = middle + 1;
+        else high = middle;
+    }
+    if (low < job->asked_count && job->asked[low]->number == number) return job->asked[low];
+    struct dist__skipped_block **grown =
+        realloc(job->asked, (job->asked_count + 1) * sizeof(struct dist__skipped_block *));
+    if (!grown) return NULL;
+    job->asked = grown;
+    struct dist__skipped_block *block = malloc(sizeof *block);
+    if (!block) return NULL;
+    block->number = number;
+    memmove(&grown[low + 1], &grown[low], (job->asked_count - low) * sizeof *grown);
+    grown[low] = block;
+    job->asked_count++;
+    return block;
+}
+
+/* Skipped items take no memory until somebody asks. */
 static const dist_error *skipped_item(const dist_job *job, size_t index) {
-    for (struct dist__skipped_item *item = job->asked; item; item = item->next)
-        if (item->error.index == index) return &item->error;
-    struct dist__skipped_item *item = malloc(sizeof *item);
     static const dist_error nameless = {.status = DIST_SKIPPED, .message = "skipped"};
-    if (!item) return &nameless;
-    item->error = (dist_error){.status = DIST_SKIPPED,
-                               .index = index,
-                               .message = "never started: the call had failed before"};
-    dist__batch_describe(&job->batch, &item->error);
-    dist_job *owner = (dist_job *)job; /* a cache: what the caller sees of the job stays the same */
-    item->next = owner->asked;
-    owner->asked = item;
-    return &item->error;
+    /* a cache: what the caller sees of the job stays the same */
+    struct dist__skipped_block *block = skipped_block((dist_job *)job, index);
+    if (!block) return &nameless;
+    dist_error *error = &block->error[index % DIST__SKIPPED_BLOCK];
+    *error = (dist_error){.status = DIST_SKIPPED,
+                          .index = index,
+                          .message = "never started: the call had stopped before"};
+    dist__batch_describe(&job->batch, error);
+    return error;
 }
 
 const dist_error *dist_job_outcome(const dist_job *job, size_t index) {
     if (index >= dist_job_count(job)) return NULL;
     const struct dist__outcome *outcome = &job->batch.outcome;
     size_t k = failures_below(outcome, index);
-    if (k < outcome->failed_count && outcome->failed[k].index == index) return &outcome->failed[k];
+    if (k < outcome->kept_count && outcome->failed[k].index == index) return &outcome->failed[k];
     size_t s = spans_below(outcome, index);
     bool skipped = s < outcome->skipped_count && outcome->skipped[s].begin <= index;
     return skipped ? skipped_item(job, index) : NULL;

@@ -19,7 +19,8 @@ size_t dist__smallest_add(struct dist__smallest *smallest, size_t index) {
     if (smallest->limit == 0) return SIZE_MAX;
     size_t at = smallest->count;
     while (at > 0 && smallest->index[at - 1] > index) at--;
-    if (at < smallest->limit) {
+    bool known = at > 0 && smallest->index[at - 1] == index;
+    if (at < smallest->limit && !known) {
         bool full = smallest->count == smallest->limit;
         void *array = smallest->index;
         if (!full && !grow(&array, smallest->count, &smallest->room, sizeof *smallest->index))
@@ -41,7 +42,7 @@ void dist__outcome_init(struct dist__outcome *outcome, size_t limit, bool keep_a
     outcome->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     outcome->keep_all = keep_all;
     outcome->smallest = (struct dist__smallest){.limit = limit};
-    outcome->failed_count = outcome->failed_room = 0;
+    outcome->failed_count = outcome->kept_count = outcome->failed_room = 0;
     outcome->failed = NULL;
     outcome->skipped = NULL;
     outcome->skipped_count = outcome->skipped_room = 0;
@@ -57,12 +58,18 @@ void dist__outcome_free(struct dist__outcome *outcome) {
 
 static void keep(struct dist__outcome *outcome, const dist_error *error) {
     void *array = outcome->failed;
-    if (!grow(&array, outcome->failed_count, &outcome->failed_room, sizeof *error)) {
+    if (!grow(&array, outcome->kept_count, &outcome->failed_room, sizeof *error)) {
         outcome->incomplete = true;
         return;
     }
     outcome->failed = array;
-    outcome->failed[outcome->failed_count] = *error;
+    outcome->failed[outcome->kept_count++] = *error;
+}
+
+static void lower_stop(struct dist__outcome *outcome, size_t stop) {
+    /* relaxed: see dist__outcome_past_stop; written under the lock */
+    if (stop < atomic_load_explicit(&outcome->stop, memory_order_relaxed))
+        atomic_store_explicit(&outcome->stop, stop, memory_order_relaxed);
 }
 
 void dist__outcome_fail(struct dist__outcome *outcome, const dist_error *error) {
@@ -71,15 +78,18 @@ void dist__outcome_fail(struct dist__outcome *outcome, const dist_error *error) 
         outcome->lowest = *error;
     if (outcome->keep_all) keep(outcome, error);
     outcome->failed_count++;
-    size_t stop = dist__smallest_add(&outcome->smallest, error->index);
-    /* relaxed: see dist__outcome_past_stop */
-    if (stop < atomic_load_explicit(&outcome->stop, memory_order_relaxed))
-        atomic_store_explicit(&outcome->stop, stop, memory_order_relaxed);
+    lower_stop(outcome, dist__smallest_add(&outcome->smallest, error->index));
+    pthread_mutex_unlock(&outcome->lock);
+}
+
+void dist__outcome_cut(struct dist__outcome *outcome, size_t index) {
+    pthread_mutex_lock(&outcome->lock);
+    lower_stop(outcome, index);
     pthread_mutex_unlock(&outcome->lock);
 }
 
 void dist__outcome_skip(struct dist__outcome *outcome, size_t begin, size_t end) {
-    if (begin >= end) return;
+    if (begin >= end || !outcome->keep_all) return; /* only a job can be asked for it */
     pthread_mutex_lock(&outcome->lock);
     void *array = outcome->skipped;
     if (grow(&array, outcome->skipped_count, &outcome->skipped_room, sizeof *outcome->skipped)) {
@@ -102,8 +112,7 @@ static int by_begin(const void *a, const void *b) {
 }
 
 void dist__outcome_sort(struct dist__outcome *outcome) {
-    if (outcome->failed)
-        qsort(outcome->failed, outcome->failed_count, sizeof(dist_error), by_index);
+    if (outcome->failed) qsort(outcome->failed, outcome->kept_count, sizeof(dist_error), by_index);
     if (outcome->skipped_count == 0) return;
     struct dist__span *span = outcome->skipped;
     qsort(span, outcome->skipped_count, sizeof *span, by_begin);

@@ -14,8 +14,8 @@ struct dist__smallest {
     size_t count, room, limit;
 };
 
-/* Adds an index. Returns the limit-th smallest, or SIZE_MAX while there are fewer, or if the
- * memory to count them cannot be had. */
+/* Adds an index; one that it holds already counts once. Returns the limit-th smallest, or SIZE_MAX
+ * while there are fewer, or if the memory to count them cannot be had. */
 size_t dist__smallest_add(struct dist__smallest *smallest, size_t index);
 void dist__smallest_free(struct dist__smallest *smallest);
 
@@ -30,9 +30,9 @@ struct dist__outcome {
     bool keep_all;        /* a job was asked for: keep every failure, not just the lowest */
     struct dist__smallest smallest;
     size_t failed_count;
-    dist_error lowest; /* valid if failed_count > 0 */
-    dist_error *failed;
-    size_t failed_room;
+    dist_error lowest;  /* valid if failed_count > 0 */
+    dist_error *failed; /* the first kept_count of failed_count; all unless `incomplete` */
+    size_t kept_count, failed_room;
     struct dist__span *skipped;
     size_t skipped_count, skipped_room;
     bool incomplete; /* no memory to keep a failure or a span */
@@ -45,6 +45,10 @@ void dist__outcome_free(struct dist__outcome *outcome);
 /* Thread-safe. The name and item of the error may still be missing: see dist__batch_describe. */
 void dist__outcome_fail(struct dist__outcome *outcome, const dist_error *error);
 void dist__outcome_skip(struct dist__outcome *outcome, size_t begin, size_t end);
+
+/* The call has ended before its time: what lies above `index` was not run, whatever .silent says.
+ */
+void dist__outcome_cut(struct dist__outcome *outcome, size_t index);
 
 /* Sorts failures and spans by index and merges the spans: after the last worker has left. */
 void dist__outcome_sort(struct dist__outcome *outcome);

@@ -18,7 +18,7 @@ struct dist__record *dist__record_current(void) {
 static unsigned product(unsigned a, unsigned b) { return a > UINT_MAX / b ? UINT_MAX : a * b; }
 
 void dist__record_enter(struct dist__record *record, const struct dist__batch *batch,
-                        unsigned worker, bool process) {
+                        unsigned worker, enum dist__company company) {
     const struct dist__record *caller = batch->caller;
     record->index = 0;
     record->code = 0;
@@ -35,9 +35,12 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->random_attempt = 0;
     record->scratch = NULL;
     record->scratch_size = 0;
-    record->crowd = product(caller ? caller->crowd : 1, batch->workers);
+    unsigned workers = company == DIST__ALONE ? 1 : batch->workers;
+    record->crowd = product(caller ? caller->crowd : 1, workers);
     record->process_crowd =
-        product(caller ? caller->process_crowd : 1, process ? batch->workers : 1);
+        product(caller ? caller->process_crowd : 1, company == DIST__FORKED ? workers : 1);
+    record->threaded =
+        company == DIST__THREADED || (company == DIST__ALONE && caller && caller->threaded);
     record->outer = current;
     current = record;
 }
@@ -120,17 +123,22 @@ static uint64_t random_of(uint64_t seed, uint64_t index, uint64_t count) {
     return mix(mix(mix(seed + golden) + (index + 1) * golden) + (count + 1) * golden);
 }
 
-uint64_t dist__random_nested_seed(const struct dist__record *caller) {
-    return caller ? random_of(caller->seed, caller->index, UINT64_MAX - 1) : 0;
+/* Forgets what was drawn for another item or attempt. */
+static void begin_random(struct dist__record *record) {
+    if (record->random_index == record->index && record->random_attempt == record->attempt) return;
+    record->random_index = record->index;
+    record->random_attempt = record->attempt;
+    record->random_count = record->nested_count = 0;
+}
+
+uint64_t dist__random_nested_seed(struct dist__record *caller) {
+    if (!caller) return 0;
+    begin_random(caller);
+    return random_of(caller->seed, caller->index, ~caller->nested_count++);
 }
 
 uint64_t dist_random(void) {
-    struct dist__record *record = current;
-    if (!record) return 0;
-    if (record->random_index != record->index || record->random_attempt != record->attempt) {
-        record->random_index = record->index;
-        record->random_attempt = record->attempt;
-        record->random_count = 0;
-    }
-    return random_of(record->seed, record->index, record->random_count++);
+    if (!current) return 0;
+    begin_random(current);
+    return random_of(current->seed, current->index, current->random_count++);
 }

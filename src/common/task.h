@@ -30,14 +30,16 @@ struct dist__record {
 
     uint64_t seed;         /* of dist_random; the same for all workers of the call */
     uint64_t random_count; /* numbers drawn for the item and attempt below */
+    uint64_t nested_count; /* calls made from them */
     size_t random_index;
     unsigned random_attempt;
 
     void *scratch; /* staging for results too large for the stack; owned */
     size_t scratch_size;
 
-    unsigned crowd;             /* workers of this call times those of all enclosing calls */
-    unsigned process_crowd;     /* the same, process calls only: threads share one pool */
+    unsigned crowd;         /* workers of this call times those of all enclosing calls */
+    bool threaded;          /* a call around this one, in this process, shares the pool's threads */
+    unsigned process_crowd; /* the same, process calls only: threads share one pool */
     struct dist__record *outer; /* of the task that made this call, or NULL */
     char message[DIST__MESSAGE_SIZE];
 };
@@ -47,12 +49,14 @@ struct dist__record *dist__record_current(void);
 
 struct dist__batch;
 
+enum dist__company { DIST__ALONE, DIST__THREADED, DIST__FORKED }; /* how a worker works */
+
 /* Makes `record` current for this thread, as worker `worker` of the batch; undone by leave, which
- * frees what it owns. `process`: the workers are processes. */
+ * frees what it owns. */
 void dist__record_enter(struct dist__record *record, const struct dist__batch *batch,
-                        unsigned worker, bool process);
-/* The seed of a call made from inside `caller` without one; 0 if that is NULL. */
-uint64_t dist__random_nested_seed(const struct dist__record *caller);
+                        unsigned worker, enum dist__company company);
+/* The seed of the next call made from inside `caller` without one; 0 if that is NULL. */
+uint64_t dist__random_nested_seed(struct dist__record *caller);
 
 void dist__record_leave(struct dist__record *record);
 

@@ -8,7 +8,7 @@ static unsigned one(const struct dist__record *caller) {
 
 static dist_status run(struct dist__batch *batch) {
     struct dist__record record;
-    dist__record_enter(&record, batch, 0, false);
+    dist__record_enter(&record, batch, 0, DIST__ALONE);
     dist__batch_run(batch, 0, dist__batch_units(batch), &record);
     dist__record_leave(&record);
     return DIST_OK;

@@ -10,7 +10,7 @@
  *     CLAIMING         items may be drawn that no cell names      finds them when no worker lives
  *     HELD             the cell names them; the items' states     hands the untouched ones to
  *                      say which are finished and which one ran   the replacement
- *     LEFT             it had found the cursor at its end         nothing
+ *     LEFT             it had found nothing more to do            nothing
  *
  * The parent reads a cell only when its worker is dead and reaped, which the kernel orders after
  * everything the worker did; the orders below serve the check of the protocol with threads. */

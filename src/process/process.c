@@ -15,10 +15,12 @@
 #include <unistd.h>
 
 enum {
-    BARREN_DEATHS = 5, /* one after the other, with no item to blame, and the call gives up */
-    POLL_MS = 2,       /* between looks where the kernel has no pidfd */
-    FORK_TRIES = 20,   /* while not one worker lives, */
-    FORK_PAUSE_MS = 25 /* with a pause between them */
+    BARREN_DEATHS = 10, /* one after the other, with no item to blame, and the call gives up; */
+    BARREN_CALM = 2, /* after so many it waits before each fork, from 1 ms on doubled each time */
+    BARREN_PAUSE_MS = 100, /* up to this: a burst of kills from outside shall cost nothing */
+    POLL_MS = 2,           /* between looks where the kernel has no pidfd */
+    FORK_TRIES = 20,       /* while not one worker lives, */
+    FORK_PAUSE_MS = 25     /* with a pause between them */
 };
 
 struct member { /* a worker, seen from its parent */
@@ -48,6 +50,12 @@ static bool cursor_at_end(const struct supervisor *s) {
     return dist__region_past_stop(&s->call.region, next.begin);
 }
 
+/* In a worker: those of its siblings would use up the descriptors that tasks may open. */
+static void close_pidfds(const struct supervisor *s) {
+    for (unsigned place = 0; place < s->call.batch->workers; place++)
+        if (s->member[place].pid && s->member[place].pidfd >= 0) close(s->member[place].pidfd);
+}
+
 /* Starts a worker that begins with `items`, which may be none. False: the system has no room. */
 static bool spawn(struct supervisor *s, unsigned place, struct dist__span items) {
     struct dist__claim *claim = &s->call.region.claim[place];
@@ -57,7 +65,10 @@ static bool spawn(struct supervisor *s, unsigned place, struct dist__span items)
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before); /* no handler of the host may run in the worker */
     pid_t pid = fork();
-    if (pid == 0) dist__worker_main(&s->call, place);
+    if (pid == 0) {
+        close_pidfds(s);
+        dist__worker_main(&s->call, place);
+    }
     int error = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pid < 0) {
@@ -165,6 +176,15 @@ static void bury(struct supervisor *s, unsigned place) {
     s->finished = finished;
 }
 
+/* If the host has closed descriptors that are not its own, the pids must do. */
+static bool lost_pidfd(struct supervisor *s, nfds_t count) {
+    bool lost = false;
+    for (nfds_t k = 0; k < count; k++) lost |= (s->polled[k].revents & POLLNVAL) != 0;
+    for (unsigned place = 0; lost && place < s->call.batch->workers; place++)
+        s->member[place].pidfd = -1;
+    return lost;
+}
+
 /* Sleeps until a worker may have ended. True: pidfds have been asked, and polled[] tells in the
  * order of the places; else each worker must be looked at. */
 static bool sleep_until_death(struct supervisor *s) {
@@ -177,7 +197,7 @@ static bool sleep_until_death(struct supervisor *s) {
         else s->polled[count++] = (struct pollfd){.fd = m->pidfd, .events = POLLIN};
     }
     int ready = poll(s->polled, count, all ? -1 : POLL_MS);
-    if (ready >= 0) return true;
+    if (ready >= 0) return !lost_pidfd(s, count);
     if (errno != EINTR) poll(NULL, 0, POLL_MS);
     return false;
 }
@@ -195,17 +215,23 @@ static void wait_for_deaths(struct supervisor *s) {
 
 /* ------------------------------------------------------------------ collecting */
 
-/* With no worker alive: every item that nobody has started and that must run. */
+/* With no worker alive: items that were drawn and that nobody has started; they must run. Those
+ * above the cursor will be drawn as before. True: there is something to do. */
 static bool find_lost(struct supervisor *s) {
+    const struct dist__batch *batch = s->call.batch;
+    /* relaxed: no worker lives, and all are reaped */
+    uint64_t cursor = atomic_load_explicit(&s->call.region.shared->cursor, memory_order_relaxed);
+    size_t drawn = cursor == 0                          ? 0
+                   : cursor >= dist__batch_units(batch) ? batch->n
+                                                        : dist__batch_items(batch, 0, cursor).end;
     s->lost_count = 0;
-    size_t n = s->call.batch->n;
-    for (size_t i = 0; i < n && !dist__region_past_stop(&s->call.region, i); i++) {
+    for (size_t i = 0; i < drawn && !dist__region_past_stop(&s->call.region, i); i++) {
         if (dist__region_state(&s->call.region, i) != DIST__ITEM_PENDING) continue;
         size_t begin = i;
-        while (i < n && dist__region_state(&s->call.region, i) == DIST__ITEM_PENDING) i++;
+        while (i < drawn && dist__region_state(&s->call.region, i) == DIST__ITEM_PENDING) i++;
         note_lost(s, (struct dist__span){begin, i});
     }
-    return s->lost_count > 0;
+    return s->lost_count > 0 || !cursor_at_end(s);
 }
 
 static void give_up(struct supervisor *s, dist_status status, int code, const char *why) {
@@ -213,8 +239,8 @@ static void give_up(struct supervisor *s, dist_status status, int code, const ch
         if (dist__region_state(&s->call.region, i) != DIST__ITEM_PENDING) continue;
         dist_error error = {.status = status, .code = code, .index = i};
         snprintf(error.message, sizeof error.message, "%s", why);
-        s->call.region.limit = 1; /* what lies above is skipped */
         dist__region_fail(&s->call.region, &error, DIST__ITEM_CRASHED);
+        dist__outcome_cut(&s->call.batch->outcome, i);
         return;
     }
 }
@@ -231,13 +257,26 @@ static void collect_failures(struct supervisor *s) {
         dist_error error = region->log[k].error;
         if (error.index >= batch->n) continue; /* a wild task can write anything */
         enum dist__item_state state = dist__region_state(region, error.index);
-        bool by_parent = error.status != DIST_FAILED && error.status != DIST_NOMEM;
+        bool by_parent = error.status != DIST_FAILED;
         if (state != (by_parent ? DIST__ITEM_CRASHED : DIST__ITEM_FAILED)) continue;
         error.message[sizeof error.message - 1] = '\0';
         dist__batch_describe(batch, &error);
         dist__outcome_fail(&batch->outcome, &error);
         dist__region_mark(region, error.index, DIST__ITEM_LOGGED);
     }
+}
+
+/* Items that never ran: they lie above the stop, unless a wild task has written to the region. */
+static void collect_skipped(struct dist__batch *batch, struct dist__span items) {
+    if (!dist__outcome_past_stop(&batch->outcome, items.begin)) {
+        dist_error error = {.status = DIST_CRASHED,
+                            .index = items.begin,
+                            .message = "not run: a task has overwritten the memory of the call"};
+        dist__batch_describe(batch, &error);
+        dist__outcome_fail(&batch->outcome, &error);
+        dist__outcome_cut(&batch->outcome, items.begin++);
+    }
+    dist__outcome_skip(&batch->outcome, items.begin, items.end);
 }
 
 /* The result of every good item to its place; failures without an entry; what was skipped. */
@@ -258,16 +297,26 @@ static void collect_items(struct supervisor *s) {
             continue;
         }
         while (i < batch->n && dist__region_state(region, i) == state) i++;
-        if (state != DIST__ITEM_DONE) dist__outcome_skip(&batch->outcome, begin, i);
-        else dist__region_copy_out(region, batch, (struct dist__span){begin, i});
+        struct dist__span items = {begin, i};
+        if (state == DIST__ITEM_DONE) dist__region_copy_out(region, batch, items);
+        else collect_skipped(batch, items);
     }
 }
 
 /* ------------------------------------------------------------------ the call */
 
+static void calm_down(const struct supervisor *s) {
+    if (s->barren <= BARREN_CALM) return;
+    int pause = 1 << (s->barren - BARREN_CALM - 1);
+    poll(NULL, 0, pause < BARREN_PAUSE_MS ? pause : BARREN_PAUSE_MS);
+}
+
 static void supervise(struct supervisor *s) {
     for (;;) {
-        if (s->barren < BARREN_DEATHS) spawn_missing(s);
+        if (s->barren < BARREN_DEATHS) {
+            calm_down(s);
+            spawn_missing(s);
+        }
         if (s->live) {
             wait_for_deaths(s);
             continue;

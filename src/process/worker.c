@@ -17,13 +17,21 @@ enum { CHUNK_NS = 50000, GROWTH = 8 }; /* of one draw: as long as it lasts, as i
 
 static bool flush_all_at_end;
 
-/* Streams of the host other than these two may hold bytes that the host will write itself. */
+static bool flush_unless_locked(FILE *stream) {
+    if (ftrylockfile(stream)) return false; /* somebody is at it: its bytes stay the host's */
+    fflush(stream);
+    funlockfile(stream);
+    return true;
+}
+
+/* Other streams of the host may hold bytes that the host will write itself; and with a second
+ * thread in the worker, one may be locked by it for ever. */
 static void flush_own(void) {
-    if (flush_all_at_end) {
+    if (flush_all_at_end && dist__single_threaded()) {
         fflush(NULL);
     } else {
-        fflush(stdout);
-        fflush(stderr);
+        flush_unless_locked(stdout);
+        flush_unless_locked(stderr);
     }
 }
 
@@ -31,13 +39,6 @@ static void flush_own(void) {
 static void leave(int status) {
     flush_own();
     _exit(status);
-}
-
-static bool flush_unless_locked(FILE *stream) {
-    if (ftrylockfile(stream)) return false; /* somebody is at it: its bytes stay the host's */
-    fflush(stream);
-    funlockfile(stream);
-    return true;
 }
 
 bool dist__worker_flush_host(void) {
@@ -115,6 +116,7 @@ static void run_chunk(const struct dist__process_call *call, struct dist__span c
 }
 
 static void run_item(const struct dist__process_call *call, size_t i, struct dist__record *record) {
+    if (dist__region_state(&call->region, i) != DIST__ITEM_PENDING) return; /* never twice */
     unsigned char *stage = dist__region_result(&call->region, call->batch, i);
     unsigned char *result = dist__batch_result(call->batch, i);
     dist__region_mark(&call->region, i, DIST__ITEM_RUNNING);
@@ -192,7 +194,7 @@ static void thread_ends(void *unused) {
 _Noreturn void dist__worker_main(struct dist__process_call *call, unsigned place) {
     struct dist__record record;
     become_worker(call);
-    dist__record_enter(&record, call->batch, place, true);
+    dist__record_enter(&record, call->batch, place, DIST__FORKED);
     pthread_cleanup_push(thread_ends, NULL);
     work(call, place, &record);
     pthread_cleanup_pop(0);

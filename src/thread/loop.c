@@ -97,24 +97,36 @@ static struct dist__loop *allocate(uint32_t places) {
     return loop;
 }
 
+/* Hands out the units of a new loop. If there is a place for each, each gets one: then no worker
+ * ever holds a unit that it does not run, and units may wait for each other. */
+static void place_units(struct dist__loop *loop, bool at_once) {
+    if (!at_once || loop->count > loop->width) {
+        dist__range_put(&loop->place[0].range, (struct dist__units){0, loop->count});
+        return;
+    }
+    loop->steady = true;
+    for (uint32_t k = 0; k < loop->count; k++)
+        dist__range_put(&loop->place[k].range, (struct dist__units){k, k + 1});
+}
+
 struct dist__loop *dist__loop_new(struct dist__loop *again, struct dist__batch *batch,
-                                  uint32_t width, bool wants) {
+                                  uint32_t width, bool wants, bool at_once) {
     struct dist__loop *loop = again;
     if (!loop && width <= DIST__LOOP_SMALL) loop = take_free();
     if (!loop) loop = allocate(width);
     if (!loop) return NULL;
     loop->units = dist__batch_units(batch);
-    loop->group = (uint32_t)((loop->units - 1) / UINT32_MAX + 1);
-    uint32_t count = (uint32_t)((loop->units - 1) / loop->group + 1);
+    loop->group = (loop->units - 1) / UINT32_MAX + 1;
+    loop->count = (uint32_t)((loop->units - 1) / loop->group + 1);
     loop->batch = batch;
     loop->width = width;
     loop->wants = wants;
     loop->steady = batch->chunk != 0 || batch->kind == DIST__MAP_CHUNKS;
     /* relaxed: published by the reference below, or by the submission of a place */
     atomic_store_explicit(&loop->open, 1, memory_order_relaxed);
-    atomic_store_explicit(&loop->left, count, memory_order_relaxed);
+    atomic_store_explicit(&loop->left, loop->count, memory_order_relaxed);
     atomic_store_explicit(&loop->done, RUNNING, memory_order_relaxed);
-    dist__range_put(&loop->place[0].range, (struct dist__units){0, count});
+    place_units(loop, at_once);
     /* release: all of the above; pairs with [ref] */
     atomic_store_explicit(&loop->refs, 1, memory_order_release);
     return loop;
@@ -236,10 +248,11 @@ static bool next_units(struct worker *worker, struct dist__units *units) {
 static void run_units(struct worker *worker, struct dist__units units) {
     struct dist__loop *loop = worker->loop;
     struct dist__batch *batch = loop->batch;
-    if (!worker->entered) dist__record_enter(&worker->record, batch, worker->place, false);
+    if (!worker->entered) dist__record_enter(&worker->record, batch, worker->place, DIST__THREADED);
     worker->entered = true;
-    size_t begin = (size_t)units.begin * loop->group, end = (size_t)units.end * loop->group;
-    dist__batch_run(batch, begin, end < loop->units ? end : loop->units, &worker->record);
+    bool last = units.end == loop->count;
+    dist__batch_run(batch, units.begin * loop->group, last ? loop->units : units.end * loop->group,
+                    &worker->record);
     worker->finished += units.end - units.begin;
 }
 
@@ -289,7 +302,7 @@ static bool rest_is_skipped(const struct worker *worker) {
     if (!dist__outcome_stopped(&batch->outcome)) return false;
     struct dist__units rest = dist__range_peek(&worker->loop->place[worker->place].range);
     if (rest.begin >= rest.end) return false;
-    size_t unit = (size_t)rest.begin * worker->loop->group;
+    size_t unit = rest.begin * worker->loop->group;
     return dist__outcome_past_stop(&batch->outcome, dist__batch_items(batch, unit, unit + 1).begin);
 }
 

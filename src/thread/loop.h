@@ -30,7 +30,8 @@ struct dist__loop {
     alignas(DIST__CACHE_LINE) _Atomic(uint32_t) refs; /* publishes all below to the watch [ref], and
                                                        * its end to whoever reuses it [unref] */
     uint32_t width;                                   /* places that this call may use */
-    uint32_t group;                                   /* units of the batch per unit here */
+    uint64_t group;                                   /* units of the batch per unit here */
+    uint32_t count;                                   /* units here */
     size_t units;                                     /* of the batch */
     struct dist__batch *batch; /* on the caller's stack: valid while one holds units of it */
     bool wants;                /* its open places count in the pool's wanted threads */
@@ -44,9 +45,10 @@ struct dist__loop {
 
 enum { DIST__LOOP_SMALL = 32 }; /* places of loops that are kept for reuse */
 
-/* A loop for `batch` with the caller's reference, or NULL. `again`: one that was reclaimed. */
+/* A loop for `batch` with the caller's reference, or NULL. `again`: one that was reclaimed.
+ * `at_once`: it will be opened before any unit runs, and its units may wait for each other. */
 struct dist__loop *dist__loop_new(struct dist__loop *again, struct dist__batch *batch,
-                                  uint32_t width, bool wants);
+                                  uint32_t width, bool wants, bool at_once);
 
 /* Gives up a reference; the last one gives the object to the free list. */
 void dist__loop_unref(struct dist__loop *loop);
@@ -64,7 +66,7 @@ void dist__loop_open(struct dist__loop *loop, uint32_t places);
 /* Caller: works in place 0 until no units can be had, opening the loop if that is worth while. */
 void dist__loop_work(struct dist__loop *loop);
 
-/* Caller: waits for the units that others hold, helping with what they let go, then closes. */
+/* Caller: waits for the units that others hold, then closes. */
 void dist__loop_finish(struct dist__loop *loop);
 
 /* Units that nobody has taken yet, and a number that changes whenever some are taken. */

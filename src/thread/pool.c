@@ -8,10 +8,12 @@
 #include <string.h>
 
 enum {
-    DEQUE_SIZE = 64, /* first block */
-    INBOXES = 4,     /* shards, so that submitters do not all meet in one line */
-    SPIN_NS = 20000, /* about one wake latency */
-    WAKES = 2,       /* of each thread that finds work, so that waking spreads as a tree */
+    DEQUE_SIZE = 64,          /* first block */
+    INBOXES = 4,              /* shards, so that submitters do not all meet in one line */
+    LEAVE_NS = 200000000,     /* for threads that are still busy at exit, */
+    SHUTDOWN_NS = 1000000000, /* and in dist_shutdown */
+    SPIN_NS = 20000,          /* about one wake latency */
+    WAKES = 2,                /* of each thread that finds work, so that waking spreads as a tree */
     SPINS_PER_LOOK = 32
 };
 
@@ -19,6 +21,10 @@ struct dist__thread {
     struct dist__deque deque;
     alignas(DIST__CACHE_LINE) _Atomic(uint32_t) wake; /* 1: woken. Waker writes, sleeper resets */
     unsigned index;
+    _Atomic(bool) leave; /* it is to end when it has nothing to run [leave] */
+    _Atomic(bool) gone;  /* it has nothing left to do but to be joined [gone] */
+    bool present;        /* started and not joined; under the lock, as are those below */
+    bool joining;        /* a shutdown is joining it */
     pthread_t handle;
 };
 
@@ -28,8 +34,9 @@ static struct {
     alignas(DIST__CACHE_LINE) _Atomic(int) pending; /* work published and not taken */
     _Atomic(int) wanted;                            /* threads that running calls can use */
     _Atomic(int) busy;                              /* threads that run something */
-    _Atomic(unsigned) count;       /* threads started; publishes thread[] [start] */
-    _Atomic(bool) stop;            /* shutdown is under way */
+    _Atomic(unsigned) count;       /* objects in thread[]; publishes them [start] */
+    _Atomic(bool) retire;          /* stop when no call runs any more [retire] */
+    _Atomic(int) live;             /* threads that are there and not leaving */
     pthread_mutex_t lock;          /* over starting threads, and stop */
     pthread_mutex_t shutdown_lock; /* one shutdown at a time */
     struct dist__thread *thread[DIST__POOL_MOST];
@@ -52,12 +59,10 @@ static unsigned thread_count(void) {
     return atomic_load_explicit(&pool.count, memory_order_acquire);
 }
 
-static bool stopping(void) {
-    /* acquire: pairs with the release in stop_threads [stop] */
-    return atomic_load_explicit(&pool.stop, memory_order_acquire);
+static bool leaving(void) {
+    /* acquire: pairs with [leave] */
+    return atomic_load_explicit(&self->leave, memory_order_acquire);
 }
-
-void dist__pool_want(int threads) { add_int(&pool.wanted, threads); }
 
 bool dist__pool_is_hot(void) {
     /* relaxed: a hint */
@@ -135,9 +140,9 @@ static struct dist__work *find(void) {
 
 static void *thread_main(void *arg);
 
-/* The object of the thread to start next. It stays for good: an attempt that failed leaves it. */
+/* An object for one more thread. It keeps its slot until all are freed together. */
 static struct dist__thread *new_thread(unsigned index) {
-    if (pool.thread[index]) return pool.thread[index];
+    if (index >= DIST__POOL_MOST) return NULL;
     struct dist__thread *thread = aligned_alloc(alignof(struct dist__thread), sizeof *thread);
     struct dist__deque_block *block = new_block(DEQUE_SIZE);
     if (!thread || !block) {
@@ -146,31 +151,50 @@ static struct dist__thread *new_thread(unsigned index) {
         return NULL;
     }
     dist__deque_init(&thread->deque, block);
-    atomic_init(&thread->wake, 0);
     thread->index = index;
+    thread->present = thread->joining = false;
+    pool.thread[index] = thread;
+    /* release: thread[index] before the count; pairs with [start] */
+    atomic_store_explicit(&pool.count, index + 1, memory_order_release);
     return thread;
+}
+
+/* With the lock held: the object of a thread that is not there any more, or a new one. */
+static struct dist__thread *vacant_thread(void) {
+    unsigned count = thread_count();
+    for (unsigned i = 0; i < count && load_int(&pool.live) < (int)count; i++) {
+        struct dist__thread *thread = pool.thread[i];
+        /* acquire: what it did; pairs with [gone] */
+        if (thread->present && !thread->joining &&
+            atomic_load_explicit(&thread->gone, memory_order_acquire)) {
+            pthread_join(thread->handle, NULL);
+            thread->present = false;
+        }
+        if (!thread->present) return thread;
+    }
+    return new_thread(count);
 }
 
 /* With the lock held. The new thread counts as searching from now on. */
 static bool start_thread_locked(void) {
-    unsigned index = atomic_load_explicit(&pool.count, memory_order_relaxed); /* under the lock */
-    if (index >= DIST__POOL_MOST || (int)index >= load_int(&pool.wanted) || stopping())
-        return false;
-    struct dist__thread *thread = new_thread(index);
+    if (load_int(&pool.live) >= load_int(&pool.wanted)) return false;
+    struct dist__thread *thread = vacant_thread();
     if (!thread) return false;
-    pool.thread[index] = thread;
+    /* relaxed: nobody else looks at them now; starting the thread publishes them */
+    atomic_store_explicit(&thread->wake, 0, memory_order_relaxed);
+    atomic_store_explicit(&thread->leave, false, memory_order_relaxed);
+    atomic_store_explicit(&thread->gone, false, memory_order_relaxed);
     dist__park_search(&pool.park);
-    /* release: thread[index] before the count, and the count before the thread can sleep, so that
-     * wakers see it; pairs with [start] */
-    atomic_store_explicit(&pool.count, index + 1, memory_order_release);
-    if (!dist__thread_start(&thread->handle, thread_main, thread)) return true;
-    atomic_store_explicit(&pool.count, index, memory_order_relaxed);
+    add_int(&pool.live, 1);
+    thread->present = !dist__thread_start(&thread->handle, thread_main, thread);
+    if (thread->present) return true;
+    add_int(&pool.live, -1);
     dist__park_found(&pool.park);
     return false;
 }
 
 static bool start_thread(void) {
-    if ((int)thread_count() >= load_int(&pool.wanted)) return false;
+    if (load_int(&pool.live) >= load_int(&pool.wanted)) return false;
     pthread_mutex_lock(&pool.lock);
     bool started = start_thread_locked();
     pthread_mutex_unlock(&pool.lock);
@@ -204,24 +228,12 @@ void dist__pool_submit(struct dist__work *(*next)(void *state, unsigned k), void
     tell();
 }
 
-/* If no thread could be started at all, nobody would ever take what is in the inboxes. */
-static void drop_unserved(void) {
-    if (thread_count() > 0) return;
-    for (unsigned i = 0; i < INBOXES; i++) {
-        struct dist__node *next, *node = dist__inbox_drain(&pool.inbox[i]);
-        for (; node; node = next) {
-            next = node->next;
-            add_int(&pool.pending, -1);
-            ((struct dist__work *)node)->drop((struct dist__work *)node);
-        }
-    }
+static void drop(struct dist__work *work) {
+    add_int(&pool.pending, -1);
+    work->drop(work);
 }
 
-void dist__pool_retract(bool (*mine)(struct dist__work *work, void *state), void *state) {
-    if (!self) {
-        drop_unserved();
-        return;
-    }
+static void retract_from_deque(bool (*mine)(struct dist__work *work, void *state), void *state) {
     struct dist__work *work;
     while ((work = dist__deque_pop(&self->deque))) {
         if (!mine(work, state)) {
@@ -229,9 +241,29 @@ void dist__pool_retract(bool (*mine)(struct dist__work *work, void *state), void
             tell(); /* it was out of sight for a moment, and a thread may have gone to sleep */
             return;
         }
-        add_int(&pool.pending, -1);
-        work->drop(work);
+        drop(work);
     }
+}
+
+static void retract_from_inbox(bool (*mine)(struct dist__work *work, void *state), void *state) {
+    bool others = false;
+    struct dist__inbox *inbox = inbox_of_this_thread();
+    struct dist__node *next, *node = dist__inbox_drain(inbox);
+    for (; node; node = next) {
+        next = node->next;
+        if (mine((struct dist__work *)node, state)) {
+            drop((struct dist__work *)node);
+        } else {
+            dist__inbox_push(inbox, node);
+            others = true;
+        }
+    }
+    if (others) tell(); /* see above */
+}
+
+void dist__pool_retract(bool (*mine)(struct dist__work *work, void *state), void *state) {
+    if (self) retract_from_deque(mine, state);
+    else if (load_int(&pool.pending) > 0) retract_from_inbox(mine, state);
 }
 
 /* ------------------------------------------------------------------ the life of a thread */
@@ -251,37 +283,49 @@ static bool may_spin(void) {
     return searching <= (cpus + 1) / 2 && load_int(&pool.busy) < (int)cpus;
 }
 
-/* Looks for work for one wake latency. NULL: none came. */
+/* Looks for work for one wake latency. NULL: none came, or the thread is to leave. */
 static struct dist__work *look_and_spin(void) {
     uint64_t limit = 0;
-    for (;;) {
+    while (!leaving()) {
         struct dist__work *work = find();
-        if (work || stopping() || !may_spin()) return work;
+        if (work || !may_spin()) return work;
         uint64_t now = dist__now_ns();
         if (limit == 0) limit = now + SPIN_NS;
         if (now > limit) return NULL;
         for (int i = 0; i < SPINS_PER_LOOK; i++) dist__cpu_pause();
     }
+    return NULL;
 }
 
-/* The next piece of work; NULL: the pool is stopping. The thread is counted as searching when it
- * comes in, and is not when it leaves. */
+/* The next piece of work; NULL: the thread is to leave. It is counted as searching when it comes
+ * in, and is not when it goes out; if it was the one that others relied on, it tells them. */
 static struct dist__work *search(void) {
     for (;;) {
         struct dist__work *work = look_and_spin();
-        if (!work && !stopping()) {
+        if (!work && !leaving()) {
             dist__park_announce(&pool.park, self->index);
-            work = find();
-            if (!work && !stopping()) {
+            work = leaving() ? NULL : find();
+            if (!work && !leaving()) {
                 sleep_until_woken();
                 continue;
             }
             if (!dist__park_stay(&pool.park, self->index)) sleep_until_woken();
         }
         dist__park_found(&pool.park);
-        if (work && load_int(&pool.pending) > 0) tell();
+        if (load_int(&pool.pending) > 0) tell();
         return work;
     }
+}
+
+/* A leaving thread hands over what it was keeping for others. */
+static void empty_deque(void) {
+    struct dist__work *work;
+    bool any = false;
+    while ((work = dist__deque_pop(&self->deque))) {
+        dist__inbox_push(&pool.inbox[0], &work->node);
+        any = true;
+    }
+    if (any) tell();
 }
 
 static void *thread_main(void *arg) {
@@ -294,6 +338,9 @@ static void *thread_main(void *arg) {
         add_int(&pool.busy, -1);
         dist__park_search(&pool.park);
     }
+    empty_deque();
+    /* release: all of the above; pairs with [gone] */
+    atomic_store_explicit(&self->gone, true, memory_order_release);
     return NULL;
 }
 
@@ -309,61 +356,104 @@ static void free_thread(struct dist__thread *thread) {
     free(thread);
 }
 
-static void drop_all(unsigned count) {
-    struct dist__work *work;
-    for (unsigned i = 0; i < count; i++)
-        while ((work = dist__deque_pop(&pool.thread[i]->deque))) work->drop(work);
-    for (unsigned i = 0; i < INBOXES; i++) {
-        struct dist__node *next, *node = dist__inbox_drain(&pool.inbox[i]);
-        for (; node; node = next) {
-            next = node->next;
-            ((struct dist__work *)node)->drop((struct dist__work *)node);
-        }
-    }
-}
-
-/* Without the lock while it joins: a thread may wait for the lock to start another. */
-static unsigned stop_threads(void) {
+/* Tells all threads to leave. From now on they do not count: calls may start new ones. */
+static void send_away(void) {
     pthread_mutex_lock(&pool.lock);
-    /* release: pairs with [stop]; a thread about to sleep looks at it after it has announced */
-    atomic_store_explicit(&pool.stop, true, memory_order_release);
-    unsigned count = thread_count();
+    for (unsigned i = 0; i < thread_count(); i++) {
+        struct dist__thread *thread = pool.thread[i];
+        if (!thread->present || thread->joining) continue;
+        thread->joining = true;
+        /* release: pairs with [leave]; a thread about to sleep looks at it after it announced */
+        if (!atomic_exchange_explicit(&thread->leave, true, memory_order_acq_rel))
+            add_int(&pool.live, -1);
+    }
     pthread_mutex_unlock(&pool.lock);
     dist__park_submitted(&pool.park);
     while (wake_thread()) {
     }
-    for (unsigned i = 0; i < count; i++) {
-        pthread_join(pool.thread[i]->handle, NULL);
-        while (wake_thread()) {
-        } /* those that fell asleep in between */
-    }
-    return count;
 }
 
-void dist__pool_shutdown(bool wait) {
-    if (self) return;
-    pthread_mutex_lock(&pool.shutdown_lock);
-    if (wait || load_int(&pool.busy) == 0) {
-        unsigned count = stop_threads();
-        drop_all(count);
-        for (unsigned i = 0; i < count; i++) free_thread(pool.thread[i]);
-        memset(pool.thread, 0, DIST__POOL_MOST * sizeof *pool.thread);
-        /* relaxed: all threads are joined, and whoever submits now sees 0 threads or the stop */
-        atomic_store_explicit(&pool.count, 0, memory_order_relaxed);
-        atomic_store_explicit(&pool.pending, 0, memory_order_relaxed);
-        /* release: the threads of the next start come after all that; pairs with [stop] */
-        atomic_store_explicit(&pool.stop, false, memory_order_release);
+/* Waits for those that were sent away until a time of CLOCK_REALTIME. Those that are still busy
+ * then are joined when their object is wanted again. */
+static void join_those_sent(const struct timespec *limit) {
+    for (unsigned i = 0; i < thread_count(); i++) {
+        struct dist__thread *thread = pool.thread[i];
+        if (!thread->joining) continue; /* only this thread, with the shutdown lock, changes it */
+        bool joined = pthread_timedjoin_np(thread->handle, NULL, limit) == 0;
+        pthread_mutex_lock(&pool.lock);
+        thread->joining = false;
+        if (joined) thread->present = false;
+        pthread_mutex_unlock(&pool.lock);
     }
+}
+
+/* With the lock held. Without any thread nobody looks at the objects. A child that is forked in the
+ * middle finds each in its slot or not at all, the lower ones longest. */
+static void free_threads(void) {
+    unsigned count = thread_count();
+    for (unsigned i = 0; i < count; i++)
+        if (pool.thread[i]->present) return;
+    atomic_store_explicit(&pool.count, 0, memory_order_relaxed); /* under the lock */
+    for (unsigned i = count; i-- > 0;) {
+        struct dist__thread *thread = pool.thread[i];
+        pool.thread[i] = NULL;
+        free_thread(thread);
+    }
+}
+
+/* Stops all threads that are idle, and, when they are, the others. */
+static void stop_threads(uint64_t grace_ns) {
+    struct timespec limit;
+    clock_gettime(CLOCK_REALTIME, &limit);
+    grace_ns += (uint64_t)limit.tv_nsec;
+    limit.tv_sec += (time_t)(grace_ns / 1000000000);
+    limit.tv_nsec = (long)(grace_ns % 1000000000);
+    send_away();
+    join_those_sent(&limit);
+    pthread_mutex_lock(&pool.lock);
+    free_threads();
+    pthread_mutex_unlock(&pool.lock);
+    if (load_int(&pool.pending) > 0) tell(); /* for calls that have begun meanwhile */
+}
+
+static void stop_if_unwanted(uint64_t grace_ns) {
+    pthread_mutex_lock(&pool.shutdown_lock);
+    if (load_int(&pool.wanted) == 0) stop_threads(grace_ns);
+    pthread_mutex_unlock(&pool.shutdown_lock);
+}
+
+void dist__pool_want(int threads) {
+    /* acq_rel: against `retire`, so that the last call or the shutdown sees the other [retire] */
+    int before = atomic_fetch_add_explicit(&pool.wanted, threads, memory_order_acq_rel);
+    if (before + threads > 0 || self) return;
+    if (atomic_load_explicit(&pool.retire, memory_order_relaxed) && /* a hint before the write */
+        atomic_exchange_explicit(&pool.retire, false, memory_order_acq_rel))
+        stop_if_unwanted(SHUTDOWN_NS);
+}
+
+void dist__pool_shutdown(void) {
+    if (self) return;
+    /* acq_rel, both, and writes: see [retire] */
+    atomic_exchange_explicit(&pool.retire, true, memory_order_acq_rel);
+    if (atomic_fetch_add_explicit(&pool.wanted, 0, memory_order_acq_rel) > 0) return;
+    if (atomic_exchange_explicit(&pool.retire, false, memory_order_acq_rel))
+        stop_if_unwanted(SHUTDOWN_NS);
+}
+
+void dist__pool_leave(void) {
+    if (self || pthread_mutex_trylock(&pool.shutdown_lock)) return;
+    if (load_int(&pool.wanted) == 0) stop_threads(LEAVE_NS);
     pthread_mutex_unlock(&pool.shutdown_lock);
 }
 
 void dist__pool_forget(void) {
-    /* The objects of the parent's threads are used again; all values are those of a new program. */
-    for (unsigned i = 0; i < DIST__POOL_MOST && pool.thread[i]; i++) {
-        struct dist__thread *thread = pool.thread[i];
+    /* The objects of the parent's threads are used again; all else is as in a new program. */
+    unsigned count = 0;
+    for (; count < DIST__POOL_MOST && pool.thread[count]; count++) {
+        struct dist__thread *thread = pool.thread[count];
         dist__deque_init(&thread->deque,
                          atomic_load_explicit(&thread->deque.block, memory_order_relaxed));
-        atomic_init(&thread->wake, 0);
+        thread->present = thread->joining = false;
     }
     atomic_init(&pool.park.searching, 0);
     for (unsigned w = 0; w < DIST__PARK_WORDS; w++) atomic_init(&pool.park.asleep[w], 0);
@@ -371,8 +461,9 @@ void dist__pool_forget(void) {
     atomic_init(&pool.pending, 0);
     atomic_init(&pool.wanted, 0);
     atomic_init(&pool.busy, 0);
-    atomic_init(&pool.count, 0);
-    atomic_init(&pool.stop, false);
+    atomic_init(&pool.retire, false);
+    atomic_init(&pool.live, 0);
+    atomic_init(&pool.count, count);
     pool.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     pool.shutdown_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     self = NULL;

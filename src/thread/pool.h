@@ -21,8 +21,8 @@ struct dist__work {
 void dist__pool_submit(struct dist__work *(*next)(void *state, unsigned k), void *state,
                        unsigned count);
 
-/* Takes back what this thread has submitted last and nobody has taken, as long as mine(work,
- * state) holds, and drops it. */
+/* Takes back what this thread has submitted and nobody has taken, as far as mine(work, state)
+ * holds, and drops it. */
 void dist__pool_retract(bool (*mine)(struct dist__work *work, void *state), void *state);
 
 /* Calls that run now want this many threads more (or less, if negative): up to the sum the pool
@@ -32,9 +32,12 @@ void dist__pool_want(int threads);
 /* True if a thread is awake and looks for work: telling it costs no system call. */
 bool dist__pool_is_hot(void);
 
-/* Stops and joins all threads, drops what is queued. `wait`: also those that are busy; without it
- * the pool is left alone if there are any. Not from a pool thread. */
-void dist__pool_shutdown(bool wait);
+/* Stops and joins all threads: now, or, if calls run, when the last of them ends. */
+void dist__pool_shutdown(void);
+
+/* At exit and at dlclose: the same, but if calls run the threads are left alone, and one that does
+ * not end soon is not waited for. */
+void dist__pool_leave(void);
 
 /* In the child of a fork: none of the threads is there any more. */
 void dist__pool_forget(void);

@@ -15,17 +15,25 @@ static unsigned default_workers(const struct dist__record *caller) {
 
 static void run_alone(struct dist__batch *batch) {
     struct dist__record record;
-    dist__record_enter(&record, batch, 0, false);
+    dist__record_enter(&record, batch, 0, DIST__ALONE);
     dist__batch_run(batch, 0, dist__batch_units(batch), &record);
     dist__record_leave(&record);
 }
 
 /* Shares of a nested call that did not say how many it wants come from the threads there are. */
 static bool wants_threads(const struct dist__batch *batch) {
-    return batch->workers_explicit || !batch->caller;
+    return batch->workers_explicit || !batch->caller || !batch->caller->threaded;
 }
 
-static void begin(void);
+/* The watch is no help to tasks that wait for each other before it looks. */
+static bool opens_at_once(const struct dist__batch *batch) {
+    return batch->workers_explicit || batch->kind == DIST__PAR_TASKS;
+}
+
+static void begin(void) {
+    dist__cpus_cached(); /* here, and not in the middle of a pool thread's search */
+    dist__ticks_per_us();
+}
 
 static dist_status run(struct dist__batch *batch) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -35,13 +43,14 @@ static dist_status run(struct dist__batch *batch) {
     }
     pthread_once(&once, begin);
     struct dist__caller *caller = dist__caller_self();
+    bool at_once = opens_at_once(batch);
     uint32_t width = batch->workers <= DIST__POOL_MOST ? batch->workers : DIST__POOL_MOST + 1;
-    struct dist__loop *loop = dist__caller_loop(caller, batch, width, wants_threads(batch));
+    struct dist__loop *loop =
+        dist__caller_loop(caller, batch, width, wants_threads(batch), at_once);
     if (!loop) { /* no memory to share: one worker is enough for every promise */
         run_alone(batch);
         return DIST_OK;
     }
-    bool at_once = batch->workers_explicit || batch->kind == DIST__PAR_TASKS;
     if (at_once || !dist__caller_watch(caller, loop)) dist__loop_open(loop, loop->width);
     dist__loop_work(loop);
     dist__loop_finish(loop);
@@ -49,13 +58,10 @@ static dist_status run(struct dist__batch *batch) {
     return DIST_OK;
 }
 
-static void stop(bool wait) {
-    dist__pool_shutdown(wait);
-    dist__watch_shutdown();
-}
-
 static void shutdown_threads(void) {
-    if (!dist__record_current()) stop(true);
+    if (dist__record_current()) return;
+    dist__pool_shutdown();
+    dist__watch_shutdown();
 }
 
 static void forget(void) {
@@ -64,14 +70,15 @@ static void forget(void) {
     dist__watch_forget();
 }
 
-static void begin(void) {
-    dist__cpus_cached(); /* here, and not in the middle of a pool thread's search */
-    dist__ticks_per_us();
-    pthread_atfork(NULL, NULL, forget);
-}
+__attribute__((constructor)) static void enter(void) { pthread_atfork(NULL, NULL, forget); }
 
-/* At exit and at dlclose: what is busy then cannot be stopped, and is left. */
-__attribute__((destructor)) static void leave(void) { stop(false); }
+/* At exit and at dlclose. */
+__attribute__((destructor)) static void leave(void) {
+    if (dist__record_current()) return; /* exit() in a task: the process takes all with it */
+    dist__pool_leave();
+    dist__watch_shutdown();
+    dist__watch_unload();
+}
 
 const struct dist__backend dist__backend_thread = {.name = "thread",
                                                    .executor = DIST_THREAD,

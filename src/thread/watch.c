@@ -82,10 +82,18 @@ static struct dist__caller *make_new(void) {
     atomic_store_explicit(&caller->taken, true, memory_order_relaxed); /* published below */
     struct dist__caller *head = atomic_load_explicit(&callers, memory_order_relaxed);
     do caller->next = head;
-    /* release: the zeroed slot; pairs with [callers] */
-    while (!atomic_compare_exchange_weak_explicit(&callers, &head, caller, memory_order_release,
+    /* seq_cst: as release, the zeroed slot, pairs with [callers]; and before the look whether the
+     * watch is awake, see [armed] */
+    while (!atomic_compare_exchange_weak_explicit(&callers, &head, caller, memory_order_seq_cst,
                                                   memory_order_relaxed));
     return caller;
+}
+
+/* Of the calling thread. */
+static void note_clock(struct dist__caller *caller) {
+    clockid_t clock;
+    if (pthread_getcpuclockid(pthread_self(), &clock)) clock = CLOCK_MONOTONIC;
+    atomic_store_explicit(&caller->clock, clock, memory_order_relaxed); /* a number by itself */
 }
 
 struct dist__caller *dist__caller_self(void) {
@@ -94,9 +102,7 @@ struct dist__caller *dist__caller_self(void) {
     struct dist__caller *caller = take_old();
     if (!caller) caller = make_new();
     if (!caller) return NULL;
-    clockid_t clock;
-    if (pthread_getcpuclockid(pthread_self(), &clock)) clock = CLOCK_MONOTONIC;
-    atomic_store_explicit(&caller->clock, clock, memory_order_relaxed); /* a number by itself */
+    note_clock(caller);
     caller->depth = 0;
     if (has_key) pthread_setspecific(key, caller);
     return self = caller;
@@ -121,11 +127,11 @@ static void keep(struct level *level, struct dist__loop *loop) {
 }
 
 struct dist__loop *dist__caller_loop(struct dist__caller *caller, struct dist__batch *batch,
-                                     uint32_t width, bool wants) {
+                                     uint32_t width, bool wants, bool at_once) {
     struct dist__loop *kept = NULL;
     if (caller && caller->depth < LEVELS && width <= DIST__LOOP_SMALL)
         kept = take_kept(&caller->level[caller->depth]);
-    struct dist__loop *loop = dist__loop_new(kept, batch, width, wants);
+    struct dist__loop *loop = dist__loop_new(kept, batch, width, wants, at_once);
     if (loop && caller) caller->depth++;
     return loop;
 }
@@ -205,8 +211,8 @@ static bool look_at_level(struct dist__caller *caller, struct level *level) {
 static bool look_around(void) {
     uint64_t calls = 0;
     bool again = false;
-    /* acquire: pairs with [callers] */
-    struct dist__caller *caller = atomic_load_explicit(&callers, memory_order_acquire);
+    /* seq_cst: see [armed]; the acquire of [callers] */
+    struct dist__caller *caller = atomic_load_explicit(&callers, memory_order_seq_cst);
     for (; caller; caller = caller->next) {
         calls += atomic_load_explicit(&caller->calls, memory_order_relaxed); /* a hint */
         for (unsigned k = 0; k < LEVELS; k++) again |= look_at_level(caller, &caller->level[k]);
@@ -279,17 +285,31 @@ static void free_kept(void) {
     }
 }
 
+static bool any_published(void) {
+    /* seq_cst, both: see [armed] */
+    struct dist__caller *caller = atomic_load_explicit(&callers, memory_order_seq_cst);
+    for (; caller; caller = caller->next)
+        for (unsigned k = 0; k < LEVELS; k++)
+            if (atomic_load_explicit(&caller->level[k].loop, memory_order_seq_cst)) return true;
+    return false;
+}
+
 void dist__watch_shutdown(void) {
     pthread_mutex_lock(&watch.lock);
-    bool started = watch.started;
     set_state(STOPPED);
     dist__futex_wake(&watch.state, 1, false);
-    if (started) pthread_join(watch.thread, NULL);
+    if (watch.started) pthread_join(watch.thread, NULL);
     watch.started = false;
     free_kept();
     dist__loop_free_all();
     set_state(ASLEEP);
     pthread_mutex_unlock(&watch.lock);
+    if (any_published()) start_watch(); /* by a call that still saw the old one awake */
+}
+
+void dist__watch_unload(void) {
+    if (has_key) pthread_key_delete(key);
+    has_key = false;
 }
 
 void dist__watch_forget(void) {
@@ -298,6 +318,7 @@ void dist__watch_forget(void) {
         for (unsigned k = 0; k < LEVELS; k++) atomic_init(&caller->level[k].loop, NULL);
         if (caller != self) atomic_init(&caller->taken, false);
     }
+    if (self) note_clock(self);
     atomic_init(&watch.state, ASLEEP);
     watch.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     watch.started = false;

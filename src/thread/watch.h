@@ -19,7 +19,7 @@ struct dist__caller *dist__caller_self(void);
 
 /* A loop for the thread's next inner call: reuses what the last call on this level left. */
 struct dist__loop *dist__caller_loop(struct dist__caller *caller, struct dist__batch *batch,
-                                     uint32_t width, bool wants);
+                                     uint32_t width, bool wants, bool at_once);
 
 /* Publishes it to the watch. False: it cannot be watched, so open it at once. */
 bool dist__caller_watch(struct dist__caller *caller, struct dist__loop *loop);
@@ -28,6 +28,9 @@ bool dist__caller_watch(struct dist__caller *caller, struct dist__loop *loop);
 void dist__caller_release(struct dist__caller *caller, struct dist__loop *loop);
 
 void dist__watch_shutdown(void);
+
+/* At dlclose: threads that end later must not come back here. */
+void dist__watch_unload(void);
 
 /* In the child of a fork. */
 void dist__watch_forget(void);

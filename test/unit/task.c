@@ -5,10 +5,10 @@
 #include <limits.h>
 
 /* As a worker of a call of `workers` workers that was made from inside `caller`, or NULL. */
-static void enter(struct dist__record *record, const struct dist__record *caller, unsigned worker,
+static void enter(struct dist__record *record, struct dist__record *caller, unsigned worker,
                   unsigned workers, bool process) {
     struct dist__batch batch = {.caller = caller, .workers = workers};
-    dist__record_enter(record, &batch, worker, process);
+    dist__record_enter(record, &batch, worker, process ? DIST__FORKED : DIST__THREADED);
 }
 
 TEST(outside_of_tasks_there_is_nothing) {
