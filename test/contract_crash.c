@@ -223,7 +223,7 @@ CASE_ON("P-61", a_crash_that_is_not_silent_stops_the_call, ON_PROCESS, 20) {
 }
 
 CASE_ON("G-14", the_lowest_of_a_crash_and_a_failure_is_reported, ON_PROCESS, 30) {
-    for (unsigned i = rounds(100, 100); i > 0; i--) {
+    for (unsigned i = 0; again(i, rounds(100, 100)); i++) {
         struct plan plan = {.die = i % 2 ? die_by_kill : die_by_exit_0, .at = 2, .each = 3};
         int out[20];
         dist_error e;
@@ -359,7 +359,7 @@ static int be_a_target(void *result, const void *item, void *ctx) {
     if (worker >= SLOTS) return dist_fail(EINVAL, "worker %u", worker);
     atomic_store(&targets->pid[worker], getpid());
     uint32_t state = (uint32_t)i + 1;
-    random_spin(&state, 5);
+    random_spin(&state, 20);
     int *values = result;
     for (int k = 0; k < 64; k++) values[k] = i * 64 + k;
     return 0;

@@ -37,7 +37,8 @@ static void check_all(void *unused) {
 CASE("G-03", a_forked_child_uses_the_library) {
     if (!may_fork()) skip();
     check_map(X);
-    for (unsigned i = rounds(50, 50); i > 0; i--) assert_int_equal(in_child(check_all, NULL), 0);
+    for (unsigned i = 0; again(i, rounds(50, 50)); i++)
+        assert_int_equal(in_child(check_all, NULL), 0);
     check_map(X);
 }
 
@@ -72,7 +73,7 @@ static void leave(void *unused) { (void)unused; }
 
 CASE("G-03", a_child_that_never_calls_exits_at_once) {
     check_map(X);
-    for (unsigned i = rounds(50, 50); i > 0; i--) assert_int_equal(in_child(leave, NULL), 0);
+    for (unsigned i = 0; again(i, rounds(50, 50)); i++) assert_int_equal(in_child(leave, NULL), 0);
 }
 
 static int fork_in_a_task(size_t index, void *ctx) {
@@ -111,7 +112,7 @@ CASE_ON("G-02", a_child_forked_in_the_middle_of_calls_uses_the_library, ON_ALL, 
     for (size_t k = 0; k < N(threads); k++)
         assert_int_equal(pthread_create(&threads[k], NULL, keep_calling, &stop), 0);
     int wrong = 0;
-    for (unsigned i = rounds(100, 60); i > 0 && !wrong; i--) {
+    for (unsigned i = 0; again(i, rounds(100, 60)) && !wrong; i++) {
         pid_t pid = fork();
         if (pid == 0) {
             int out[20];

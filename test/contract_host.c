@@ -29,7 +29,7 @@ static int crash_at_seven(void *result, const void *item, void *ctx) {
 
 /* Calls that succeed, and one that crashes if X allows that, give what they always give. */
 static void check_calls(unsigned times) {
-    for (unsigned t = 0; t < times; t++) {
+    for (unsigned t = 0; again(t, times); t++) {
         int out[101];
         dist_job *job;
         memset(out, -1, sizeof out);
@@ -262,7 +262,7 @@ static void end_host(void (*host)(void *), struct victim plan, int signal_number
 }
 
 CASE_ON("G-08", workers_die_with_their_host, ON_PROCESS, 30) {
-    for (unsigned i = rounds(10, 10); i > 0; i--) {
+    for (unsigned i = 0; again(i, rounds(10, 10)); i++) {
         end_host(be_the_host, (struct victim){.spinning = i % 2}, SIGKILL);
         end_host(be_a_host_that_calls_from_a_thread, (struct victim){.spinning = i % 2}, SIGKILL);
     }

@@ -40,7 +40,7 @@ CASE("G-10", a_timer_that_fires_all_the_time_disturbs_nothing) {
     struct itimerval often = {{0, 700}, {0, 700}}, never = {{0, 0}, {0, 0}};
     assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
     assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
-    for (unsigned i = rounds(100, 50); i > 0; i--) check_map(3);
+    for (unsigned i = 0; again(i, rounds(100, 50)); i++) check_map(3);
     assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
 }
 
@@ -186,7 +186,7 @@ static void leave_in_the_middle(void *unused) {
 
 CASE("M-23", a_host_exits_while_its_threads_call) {
     if (THREAD_SANITIZED && X == DIST_PROCESS) skip(); /* which deadlocks with itself in a fork */
-    for (unsigned i = rounds(20, 20); i > 0; i--) {
+    for (unsigned i = 0; again(i, rounds(20, 20)); i++) {
         pid_t pid = start_child(leave_in_the_middle, NULL);
         assert_true(gone(pid, 15));
         assert_int_equal(wait_child(pid), 0);

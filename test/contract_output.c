@@ -237,7 +237,7 @@ static void print_while_forking(void *unused) {
     pthread_t thread;
     (void)unused;
     pthread_create(&thread, NULL, print_for_a_while, &stop);
-    for (unsigned i = rounds(50, 50); i > 0; i--)
+    for (unsigned i = 0; again(i, rounds(50, 50)); i++)
         if (dist_for(nothing, 5, .executor = X, .workers = 2)) exit(1);
     count(&stop);
     pthread_join(thread, NULL);

@@ -40,6 +40,12 @@ unsigned rounds(unsigned plain, unsigned process) {
     return SANITIZED ? wanted / 20 + 1 : wanted;
 }
 
+bool again(unsigned done, unsigned wanted) {
+    static double limit;
+    if (done == 0) limit = now() + (SANITIZED ? 24 : 6);
+    return done < wanted && (done == 0 || now() < limit);
+}
+
 static int nothing(size_t index, void *ctx) {
     (void)index, (void)ctx;
     return 0;
@@ -89,7 +95,10 @@ uint32_t random_below(uint32_t *state, uint32_t limit) {
 }
 
 void random_spin(uint32_t *state, uint32_t most) {
-    for (uint32_t steps = random_below(state, most + 1); steps > 0; steps--) sched_yield();
+    uint32_t steps = random_below(state, most + 1);
+    for (volatile uint32_t i = 0; i < 400 * steps; i++) {
+    }
+    if (steps % 8 == 1) sched_yield();
 }
 
 int thread_id(void) { return (int)syscall(SYS_gettid); }

@@ -17,6 +17,10 @@ void nap(double seconds);
 /* How often a stress case repeats: less with processes, and less under sanitizers. */
 unsigned rounds(unsigned plain, unsigned process);
 
+/* The condition of a stress loop: counts up to `wanted`, but ends before a machine under load makes
+ * the case too slow. One loop at a time. */
+bool again(unsigned done, unsigned wanted);
+
 /* False: the library was built without this backend. */
 bool built(dist_executor executor);
 
@@ -32,7 +36,7 @@ uint32_t random_seed(void);
 uint32_t random_next(uint32_t *state);
 uint32_t random_below(uint32_t *state, uint32_t limit);
 
-/* Spins for up to `most` short steps: random delays that are shorter than any sleep. */
+/* Spins for up to `most` microseconds or so: random delays that are shorter than any sleep. */
 void random_spin(uint32_t *state, uint32_t most);
 
 int thread_id(void);
