@@ -15,11 +15,8 @@
 #define SYS_pidfd_open 434
 #endif
 
-enum {
-    ITEMS = 5000,
-    WORKERS = 4,
-    OWN_TASKS = THREAD_SANITIZED ? 2 : 1
-}; /* TSan has a thread of its own */
+enum { ITEMS = 5000, WORKERS = 4 };
+enum { OWN_TASKS = THREAD_SANITIZED ? 2 : 1 }; /* that sanitizer has a thread of its own */
 
 static int item[ITEMS];
 static long out[ITEMS];

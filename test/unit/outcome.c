@@ -7,12 +7,14 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The k-th smallest, the slow way. */
+/* The limit-th smallest of the different ones, the slow way. */
 static size_t oracle(const size_t *index, size_t count, size_t limit) {
-    size_t sorted[64];
+    size_t sorted[64], different = 0;
     memcpy(sorted, index, count * sizeof *index);
     qsort(sorted, count, sizeof *sorted, ascending);
-    return limit && count >= limit ? sorted[limit - 1] : SIZE_MAX;
+    for (size_t k = 0; k < count; k++)
+        if (k == 0 || sorted[k] != sorted[k - 1]) sorted[different++] = sorted[k];
+    return limit && different >= limit ? sorted[limit - 1] : SIZE_MAX;
 }
 
 TEST(the_limit_th_smallest_is_known_after_each_index) {
@@ -97,7 +99,7 @@ TEST(spans_are_sorted_and_merged) {
     for (int round = 0; round < 500; round++) {
         struct dist__outcome outcome;
         bool skipped[300] = {false};
-        dist__outcome_init(&outcome, 0, false);
+        dist__outcome_init(&outcome, 0, true);
         for (size_t spans = random_below(40); spans > 0; spans--) {
             size_t begin = random_below(280), end = begin + random_below(20);
             dist__outcome_skip(&outcome, begin, end);
@@ -119,13 +121,39 @@ TEST(spans_are_sorted_and_merged) {
 
 TEST(empty_spans_are_not_kept) {
     struct dist__outcome outcome;
-    dist__outcome_init(&outcome, 0, false);
+    dist__outcome_init(&outcome, 0, true);
     dist__outcome_skip(&outcome, 5, 5);
     dist__outcome_skip(&outcome, 6, 5);
     assert_int_equal(outcome.skipped_count, 0);
     dist__outcome_sort(&outcome);
     assert_false(outcome.incomplete);
     dist__outcome_free(&outcome);
+}
+
+TEST(without_a_job_no_span_is_kept) {
+    struct dist__outcome outcome;
+    dist__outcome_init(&outcome, 0, false);
+    dist__outcome_skip(&outcome, 5, 50);
+    dist__outcome_sort(&outcome);
+    assert_int_equal(outcome.skipped_count, 0);
+    assert_null(outcome.skipped);
+    dist__outcome_free(&outcome);
+}
+
+TEST(a_call_that_was_cut_has_stopped_whatever_its_limit) {
+    for (size_t limit = 0; limit < 4; limit++) {
+        struct dist__outcome outcome;
+        dist__outcome_init(&outcome, limit, false);
+        dist__outcome_cut(&outcome, 20);
+        assert_true(dist__outcome_stopped(&outcome));
+        assert_int_equal(outcome.stop, 20);
+        dist__outcome_cut(&outcome, 30); /* it only falls */
+        assert_int_equal(outcome.stop, 20);
+        dist__outcome_cut(&outcome, 10);
+        assert_int_equal(outcome.stop, 10);
+        assert_int_equal(outcome.failed_count, 0);
+        dist__outcome_free(&outcome);
+    }
 }
 
 static const struct CMUnitTest tests[] = {
@@ -136,5 +164,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(kept_failures_are_sorted_by_index),
     cmocka_unit_test(spans_are_sorted_and_merged),
     cmocka_unit_test(empty_spans_are_not_kept),
+    cmocka_unit_test(without_a_job_no_span_is_kept),
+    cmocka_unit_test(a_call_that_was_cut_has_stopped_whatever_its_limit),
 };
 RUN(tests)
