@@ -103,10 +103,13 @@ typedef struct {
     uint64_t value, check;
 } answer;
 
+static _Atomic(uint8_t) *starts; /* of each item in this call, by all workers */
+
 static answer right_answer(uint64_t item) { return (answer){item * 3 + 1, ~item}; }
 
 static int tiny(void *result, const void *item, void *ctx) {
     (void)ctx;
+    atomic_fetch_add_explicit(&starts[*(const uint32_t *)item], 1, memory_order_relaxed);
     if (!atomic_load_explicit(&killer->progress, memory_order_relaxed))
         atomic_store_explicit(&killer->progress, true, memory_order_relaxed);
     *(answer *)result = right_answer(*(const uint32_t *)item);
@@ -154,8 +157,7 @@ static void check_error(const struct plan *plan, const dist_error *error, size_t
                         struct total *total) {
     bool by_kill = error->status == DIST_CRASHED && error->signal == SIGKILL;
     bool gave_up = error->status == DIST_CRASHED && error->signal == 0;
-    if (!by_kill && !plan->storm)
-        fprintf(stderr, "item %zu: %s, %s\n", i, dist_status_name(error->status), error->message);
+    if (!by_kill && error->status != DIST_SKIPPED) printf("item %zu: %s; ", i, error->message);
     CHECK(error->index == i);
     CHECK(by_kill || (plan->storm && (gave_up || error->status == DIST_SKIPPED)));
     CHECK(!by_kill || strstr(error->message, "SIGKILL"));
@@ -163,12 +165,13 @@ static void check_error(const struct plan *plan, const dist_error *error, size_t
     total->given_up += gave_up;
 }
 
-/* Good items have their result, all others what out held before. */
+/* Good items have their result, all others what out held before; no item was started twice. */
 static void check_items(const struct plan *plan, dist_job *job, const answer *out,
                         struct total *total) {
     for (uint32_t i = 0; i < plan->n; i++) {
         answer expected = right_answer(i);
         const dist_error *error = dist_job_outcome(job, i);
+        CHECK(starts[i] <= 1 && (error || starts[i] == 1));
         if (error) {
             check_error(plan, error, i, total);
             expected = (answer){7, 7};
@@ -180,7 +183,10 @@ static void check_items(const struct plan *plan, dist_job *job, const answer *ou
 static void one_call(const struct plan *plan, uint32_t *items, answer *out, struct total *total) {
     dist_job *job;
     struct footprint before = footprint();
-    for (uint32_t i = 0; i < plan->n; i++) out[i] = (answer){7, 7};
+    for (uint32_t i = 0; i < plan->n; i++) {
+        out[i] = (answer){7, 7};
+        atomic_store_explicit(&starts[i], 0, memory_order_relaxed);
+    }
     double begin = now();
     unsigned kills = atomic_load(&killer->kills);
     atomic_store(&killer->active, true);
@@ -204,6 +210,7 @@ static void run_plan(const struct plan *plan) {
     answer *out = malloc(plan->n * sizeof *out);
     CHECK(items && out);
     for (uint32_t i = 0; i < plan->n; i++) items[i] = i;
+    starts = shared_memory(plan->n);
     pid_t pid = start_killer();
     atomic_store(&killer->patient, !plan->storm);
     unsigned calls = 0;
