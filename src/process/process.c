@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum {
-    BARREN_DEATHS = 10, /* one after the other, with no item to blame, and the call gives up; */
+    BARREN_DEATHS = 10, /* rounds of deaths that no item explains, and the call gives up; */
     BARREN_CALM = 2, /* after so many it waits before each fork, from 1 ms on doubled each time */
     BARREN_PAUSE_MS = 100, /* up to this: a burst of kills from outside shall cost nothing */
     POLL_MS = 2,           /* between looks where the kernel has no pidfd */
@@ -35,7 +35,7 @@ struct supervisor {
     unsigned live;
     struct dist__span *lost; /* items that dead workers held and never started */
     size_t lost_count, lost_room;
-    unsigned barren;   /* deaths in a row that no item explains, and nothing finished in between */
+    unsigned barren; /* rounds of deaths that no item explains, with nothing finished in between */
     uint64_t finished; /* by all workers, at the last death */
     int fork_error;    /* why there are fewer workers; 0: there are not */
 };
@@ -162,18 +162,16 @@ static uint64_t finished_items(const struct supervisor *s) {
     return sum;
 }
 
-static void bury(struct supervisor *s, unsigned place) {
+/* True: the worker had done its work, or an item explains its death. */
+static bool bury(struct supervisor *s, unsigned place) {
     struct member dead = s->member[place];
     struct dist__exit end = dist__reap(dead.pid, dead.pidfd);
     if (dead.pidfd >= 0) close(dead.pidfd);
     s->member[place].pid = 0;
     s->live--;
     uint64_t begin, last;
-    bool left = dist__claim_read(&s->call.region.claim[place], &begin, &last) == DIST__LEFT;
-    bool blamed = !left && inherit(s, place, dead.pid, end);
-    uint64_t finished = finished_items(s);
-    s->barren = left || blamed || finished != s->finished ? 0 : s->barren + 1;
-    s->finished = finished;
+    if (dist__claim_read(&s->call.region.claim[place], &begin, &last) == DIST__LEFT) return true;
+    return inherit(s, place, dead.pid, end);
 }
 
 /* If the host has closed descriptors that are not its own, the pids must do. */
@@ -202,15 +200,22 @@ static bool sleep_until_death(struct supervisor *s) {
     return false;
 }
 
-/* Waits until at least one worker may have ended, and buries all that have. */
+/* Waits until at least one worker may have ended, and buries all that have: one round, however many
+ * they are, of deaths that mean something or do not. */
 static void wait_for_deaths(struct supervisor *s) {
-    bool asked = sleep_until_death(s);
+    bool asked = sleep_until_death(s), any = false, explained = false;
     for (unsigned place = 0, k = 0; place < s->call.batch->workers; place++) {
         const struct member *m = &s->member[place];
         if (!m->pid) continue;
         bool tells = asked && m->pidfd >= 0;
-        if (tells ? s->polled[k++].revents != 0 : dist__has_ended(m->pid)) bury(s, place);
+        if (tells ? s->polled[k++].revents == 0 : !dist__has_ended(m->pid)) continue;
+        any = true;
+        explained |= bury(s, place);
     }
+    if (!any) return;
+    uint64_t finished = finished_items(s);
+    s->barren = explained || finished != s->finished ? 0 : s->barren + 1;
+    s->finished = finished;
 }
 
 /* ------------------------------------------------------------------ collecting */
