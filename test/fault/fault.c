@@ -142,6 +142,9 @@ void forbid(const int *calls, size_t count, int error) {
         skip("no seccomp filters here");
 }
 
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
 static const int making_tasks[] = {SYS_clone, SYS_clone3,
 #ifdef SYS_fork
                                    SYS_fork, SYS_vfork
