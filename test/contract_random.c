@@ -54,8 +54,8 @@ CASE("G-19", no_two_draws_or_seeds_are_alike) {
 }
 
 static int draw_below(void *result, const void *item, void *ctx) {
-    return dist_map(draw, (const int *)item, 1, (struct draws *)result,
-                    .executor = *(dist_executor *)ctx);
+    return (int)dist_map(draw, (const int *)item, 1, (struct draws *)result,
+                         .executor = *(dist_executor *)ctx);
 }
 
 CASE("G-19", nested_calls_draw_from_their_own_item) {
