@@ -175,6 +175,16 @@ static struct dist__thread *vacant_thread(void) {
     return new_thread(count);
 }
 
+static bool wake_thread(void) {
+    unsigned index;
+    if (!dist__park_take(&pool.park, thread_count(), &index)) return false;
+    struct dist__thread *thread = pool.thread[index];
+    /* release: whatever the waker did before; pairs with the sleeper's acquire [woken] */
+    atomic_store_explicit(&thread->wake, 1, memory_order_release);
+    dist__futex_wake(&thread->wake, 1, false);
+    return true;
+}
+
 /* With the lock held. The new thread counts as searching from now on. */
 static bool start_thread_locked(void) {
     if (load_int(&pool.live) >= load_int(&pool.wanted)) return false;
@@ -190,6 +200,8 @@ static bool start_thread_locked(void) {
     if (thread->present) return true;
     add_int(&pool.live, -1);
     dist__park_found(&pool.park);
+    /* submitters may have relied on a thread that never came */
+    if (load_int(&pool.pending) > 0 && dist__park_submitted(&pool.park) == 0) wake_thread();
     return false;
 }
 
@@ -199,16 +211,6 @@ static bool start_thread(void) {
     bool started = start_thread_locked();
     pthread_mutex_unlock(&pool.lock);
     return started;
-}
-
-static bool wake_thread(void) {
-    unsigned index;
-    if (!dist__park_take(&pool.park, thread_count(), &index)) return false;
-    struct dist__thread *thread = pool.thread[index];
-    /* release: whatever the waker did before; pairs with the sleeper's acquire [woken] */
-    atomic_store_explicit(&thread->wake, 1, memory_order_release);
-    dist__futex_wake(&thread->wake, 1, false);
-    return true;
 }
 
 /* After work was published: wakes or starts threads, as far as those awake do not suffice. */
