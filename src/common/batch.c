@@ -94,16 +94,46 @@ static void no_memory(struct dist__batch *batch, struct dist__span span,
     }
 }
 
-/* Tasks without results, and results in place. */
-static void run_unstaged(struct dist__batch *batch, struct dist__span span,
-                         struct dist__record *record) {
+/* An index loop; nothing between the calls but what a task may ask for. */
+static void run_indices(struct dist__batch *batch, struct dist__span span,
+                        struct dist__record *record) {
+    dist_index_fn body = batch->index;
+    const char *const *names = batch->names;
+    void *ctx = batch->ctx;
     for (size_t i = span.begin; i < span.end; i++) {
         if (dist__outcome_past_stop(&batch->outcome, i)) {
             dist__outcome_skip(&batch->outcome, i, span.end);
             return;
         }
-        int code = dist__batch_call(batch, i, 1, dist__batch_result(batch, i), record);
+        record->index = i;
+        record->code = 0;
+        if (names) record->name = names[i];
+        int code = body(i, ctx);
         if (code) failed(batch, i, code, record);
+    }
+}
+
+/* A map without results, or with results in place. */
+static void run_unstaged(struct dist__batch *batch, struct dist__span span,
+                         struct dist__record *record) {
+    const unsigned char *item = batch->items ? batch->items + span.begin * batch->item_size : NULL;
+    unsigned char *result = batch->out ? batch->out + span.begin * batch->out_size : NULL;
+    size_t item_size = item ? batch->item_size : 0, out_size = result ? batch->out_size : 0;
+    dist_fn map = batch->map;
+    const char *const *names = batch->names;
+    void *ctx = batch->ctx;
+    for (size_t i = span.begin; i < span.end; i++) {
+        if (dist__outcome_past_stop(&batch->outcome, i)) {
+            dist__outcome_skip(&batch->outcome, i, span.end);
+            return;
+        }
+        record->index = i;
+        record->code = 0;
+        if (names) record->name = names[i];
+        int code = map(result, item, ctx);
+        if (code) failed(batch, i, code, record);
+        if (item) item += item_size;
+        if (result) result += out_size;
     }
 }
 
@@ -167,17 +197,19 @@ static void run_par(struct dist__batch *batch, struct dist__span span,
             dist__outcome_skip(&batch->outcome, i, span.end);
             return;
         }
-        unsigned char *result = dist__batch_result(batch, i), *stage = stack;
+        unsigned char *result = dist__batch_result(batch, i);
         size_t size = dist__batch_result_size(batch, i);
-        if (size > STAGE_SIZE) stage = dist__record_scratch(record, size);
-        if (!stage) {
+        unsigned char *stage = batch->in_place      ? result
+                               : size <= STAGE_SIZE ? stack
+                                                    : dist__record_scratch(record, size);
+        if (result && !stage) {
             no_memory(batch, (struct dist__span){i, i + 1}, record);
             continue;
         }
-        if (size) memcpy(stage, result, size);
+        if (size && stage != result) memcpy(stage, result, size);
         int code = dist__batch_call(batch, i, 1, result ? stage : NULL, record);
         if (code) failed(batch, i, code, record);
-        else if (size) memcpy(result, stage, size);
+        else if (size && stage != result) memcpy(result, stage, size);
     }
 }
 
@@ -275,9 +307,9 @@ static void run_chunk(struct dist__batch *batch, struct dist__span chunk,
 
 static void run_items(struct dist__batch *batch, struct dist__span span,
                       struct dist__record *record) {
-    if (batch->kind == DIST__INDICES || batch->in_place) run_unstaged(batch, span, record);
+    if (batch->kind == DIST__INDICES) run_indices(batch, span, record);
     else if (batch->kind == DIST__PAR_TASKS) run_par(batch, span, record);
-    else if (!batch->out) run_unstaged(batch, span, record);
+    else if (!batch->out || batch->in_place) run_unstaged(batch, span, record);
     else run_map(batch, span, record);
 }
 
