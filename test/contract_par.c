@@ -189,8 +189,8 @@ CASE("P-31", par_reports_the_first_failure_of_the_list) {
         dist_task tasks[6];
         for (int k = 0; k < 6; k++)
             tasks[k] = (dist_task)DIST_TASK(NULL, answer, DIST_NONE, &out[k]);
-        tasks[4] = tasks[2] = (dist_task)DIST_TASK("bad", spoil, "y", &out[0]);
-        tasks[4].name = "worse";
+        tasks[2] = (dist_task)DIST_TASK("bad", spoil, "y", &out[2]);
+        tasks[4] = (dist_task)DIST_TASK("worse", spoil, "y", &out[4]);
         assert_int_equal(dist_par(tasks, 6, .executor = X, .workers = 3, .error = &e), DIST_FAILED);
         assert_int_equal(e.index, 2);
         assert_string_equal(e.name, "bad");

@@ -232,7 +232,7 @@ typedef struct dist_task { /* one call for par */
     dist_fn fn;
     const void *arg;
     size_t arg_size;
-    void *result; /* NULL: no result */
+    void *result; /* NULL: no result; no two tasks may have the same */
     size_t result_size;
     void *ctx;        /* NULL: the call's ctx */
     int priority;     /* (*) */

@@ -37,7 +37,6 @@ int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *
                      struct dist__record *record) {
     record->index = i;
     record->code = 0;
-    record->name = dist__batch_name(batch, i);
     const void *item = batch->items ? batch->items + i * batch->item_size : NULL;
     switch (batch->kind) {
     case DIST__MAP_ITEMS: return batch->map(result, item, batch->ctx);
@@ -52,6 +51,7 @@ int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *
     case DIST__PAR_TASKS: break;
     }
     const dist_task *task = &batch->tasks[i];
+    record->name = task->name;
     return task->fn(result, task->arg, task->ctx ? task->ctx : batch->ctx);
 }
 
@@ -98,7 +98,6 @@ static void no_memory(struct dist__batch *batch, struct dist__span span,
 static void run_indices(struct dist__batch *batch, struct dist__span span,
                         struct dist__record *record) {
     dist_index_fn body = batch->index;
-    const char *const *names = batch->names;
     void *ctx = batch->ctx;
     for (size_t i = span.begin; i < span.end; i++) {
         if (dist__outcome_past_stop(&batch->outcome, i)) {
@@ -107,7 +106,6 @@ static void run_indices(struct dist__batch *batch, struct dist__span span,
         }
         record->index = i;
         record->code = 0;
-        if (names) record->name = names[i];
         int code = body(i, ctx);
         if (code) failed(batch, i, code, record);
     }
@@ -120,7 +118,6 @@ static void run_unstaged(struct dist__batch *batch, struct dist__span span,
     unsigned char *result = batch->out ? batch->out + span.begin * batch->out_size : NULL;
     size_t item_size = item ? batch->item_size : 0, out_size = result ? batch->out_size : 0;
     dist_fn map = batch->map;
-    const char *const *names = batch->names;
     void *ctx = batch->ctx;
     for (size_t i = span.begin; i < span.end; i++) {
         if (dist__outcome_past_stop(&batch->outcome, i)) {
@@ -129,7 +126,6 @@ static void run_unstaged(struct dist__batch *batch, struct dist__span span,
         }
         record->index = i;
         record->code = 0;
-        if (names) record->name = names[i];
         int code = map(result, item, ctx);
         if (code) failed(batch, i, code, record);
         if (item) item += item_size;
@@ -138,21 +134,21 @@ static void run_unstaged(struct dist__batch *batch, struct dist__span span,
 }
 
 /* Runs items into `stage`, which holds what out held, and copies the good ones back: the whole
- * block at once as long as none fails. Returns where it stopped. */
-static size_t run_block(struct dist__batch *batch, struct dist__span block, unsigned char *stage,
-                        struct dist__record *record) {
+ * block at once as long as none fails. Returns where it stopped. Not inlined: in its caller the
+ * loop would lose registers, 0.2 of 1.3 ns an item. */
+__attribute__((noinline)) static size_t run_block(struct dist__batch *batch,
+                                                  struct dist__span block, unsigned char *stage,
+                                                  struct dist__record *record) {
     size_t size = batch->out_size, copied = block.begin, i = block.begin;
     const unsigned char *item = batch->items ? batch->items + i * batch->item_size : NULL;
     unsigned char *slot = stage;
     dist_fn map = batch->map;
     void *ctx = batch->ctx;
-    const char *const *names = batch->names;
     memcpy(stage, batch->out + i * size, (block.end - i) * size);
     for (; i < block.end; i++) {
         if (dist__outcome_past_stop(&batch->outcome, i)) break;
         record->index = i;
         record->code = 0;
-        if (names) record->name = names[i];
         int code = map(slot, item, ctx);
         if (item) item += batch->item_size;
         slot += size;

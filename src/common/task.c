@@ -25,6 +25,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->worker = worker;
     record->attempt = 1;
     record->name = NULL;
+    record->names = batch->names;
     record->chunk_count = 0;
     record->named = NULL;
     record->named_count = record->named_room = 0;
@@ -106,7 +107,10 @@ int dist_fail_at(size_t k, int code, const char *format, ...) {
 
 int dist_failure(void) { return current ? current->code : 0; }
 size_t dist_index(void) { return current ? current->index : 0; }
-const char *dist_name(void) { return current ? current->name : NULL; }
+const char *dist_name(void) {
+    if (!current) return NULL;
+    return current->names ? current->names[current->index] : current->name;
+}
 unsigned dist_attempt(void) { return current ? current->attempt : 0; }
 unsigned dist_worker(void) { return current ? current->worker : 0; }
 

@@ -21,8 +21,9 @@ struct dist__record {
     int code;        /* from dist_fail, 0 if it was not called; then `message` is valid */
     unsigned worker; /* place in the call */
     unsigned attempt;
-    const char *name;
-    size_t chunk_count; /* items in the chunk that runs; 0 outside of chunk tasks */
+    const char *name;         /* of the par task */
+    const char *const *names; /* of all items of the call, or NULL */
+    size_t chunk_count;       /* items in the chunk that runs; 0 outside of chunk tasks */
 
     struct dist__named_item *named; /* by dist_fail_at */
     size_t named_count, named_room;
