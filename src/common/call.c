@@ -57,7 +57,6 @@ static void size_up(struct dist__batch *batch, const dist_opts *opts,
     batch->ctx = opts->ctx;
     batch->chunk = opts->chunk < batch->n ? opts->chunk : batch->n;
     batch->in_place = opts->in_place;
-    batch->names = opts->names;
     batch->caller = dist__record_current();
     batch->seed = opts->seed ? opts->seed : dist__random_nested_seed(batch->caller);
     bool alone = backend->executor == DIST_INLINE;
@@ -142,16 +141,12 @@ static dist_status check_arrays(const struct dist__batch *batch) {
     return dist__check_array("out", batch->out, batch->n, batch->out_size);
 }
 
-static const char *name_in_array(const void *names, size_t i) {
-    return ((const char *const *)names)[i];
-}
-
 static dist_status run_arrays(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
     if (!opts) opts = &defaults;
     dist_status status = dist__check_opts(opts);
     if (!status) status = check_arrays(batch);
-    if (!status && opts->names)
-        status = dist__check_names("names", name_in_array, opts->names, batch->n);
+    batch->names = status ? NULL : opts->names;
+    if (batch->names) status = dist__check_names("names", batch);
     if (!status && needs_items && batch->n && !batch->items)
         status = dist__refuse(DIST_INVALID, 0, "items: is NULL and n is %zu", batch->n);
     return leave(status ? status : run(batch, opts), opts);
@@ -190,13 +185,14 @@ dist_status dist_for_fn(dist_index_fn fn, size_t n, const dist_opts *opts) {
 
 dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_opts *opts) {
     struct dist__batch batch;
-    batch.kind = DIST__PAR_TASKS, batch.tasks = tasks, batch.n = n;
+    batch.kind = DIST__PAR_TASKS, batch.tasks = tasks, batch.n = n, batch.names = NULL;
     batch.items = NULL, batch.item_size = 0, batch.out = NULL, batch.out_size = 0;
     if (!opts) opts = &defaults;
     dist_status status = dist__check_opts(opts);
     if (!status && opts->names)
         status = dist__refuse(DIST_INVALID, 0, "names: the tasks of par have names of their own");
     if (!status) status = dist__check_tasks(tasks, n);
+    if (!status) status = dist__check_names("tasks", &batch);
     return leave(status ? status : run(&batch, opts), opts);
 }
 

@@ -6,26 +6,13 @@
 #include <string.h>
 
 /* Every option that is declared and not built yet. */
-#define NOT_BUILT_ROWS(ROW)                                                                        \
-    ROW(timeout)                                                                                   \
-    ROW(task_timeout)                                                                              \
-    ROW(in_flight)                                                                                 \
-    ROW(unordered)                                                                                 \
-    ROW(deferred)                                                                                  \
-    ROW(abandon)                                                                                   \
-    ROW(retries)                                                                                   \
-    ROW(backoff)                                                                                   \
-    ROW(rate)                                                                                      \
-    ROW(retry_if)                                                                                  \
-                                                                                                   \
-    ROW(pool)                                                                                      \
-    ROW(arena)                                                                                     \
-    ROW(token)                                                                                     \
-    ROW(worker_init)                                                                               \
-    ROW(worker_exit)                                                                               \
-    ROW(tasks_per_worker)                                                                          \
-    ROW(worker_memory)                                                                             \
-    ROW(on_start) ROW(on_finish) ROW(user) ROW(cpus) ROW(n_cpus) ROW(progress) ROW(trace)
+/* clang-format off */
+#define NOT_BUILT_ROWS(ROW) \
+    ROW(timeout) ROW(task_timeout) ROW(in_flight) ROW(unordered) ROW(deferred) ROW(abandon) \
+    ROW(retries) ROW(backoff) ROW(rate) ROW(retry_if) ROW(pool) ROW(arena) \
+    ROW(token) ROW(worker_init) ROW(worker_exit) ROW(tasks_per_worker) ROW(worker_memory) ROW(on_start) \
+    ROW(on_finish) ROW(user) ROW(cpus) ROW(n_cpus) ROW(progress) ROW(trace)
+/* clang-format on */
 
 static const char *first_not_built(const dist_opts *o) {
 #define IS_SET(field)                                                                              \
@@ -62,15 +49,14 @@ static int by_name(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-dist_status dist__check_names(const char *what, const char *(*name)(const void *names, size_t i),
-                              const void *names, size_t n) {
+dist_status dist__check_names(const char *what, const struct dist__batch *batch) {
     size_t named = 0;
-    for (size_t i = 0; i < n; i++) named += name(names, i) != NULL;
+    for (size_t i = 0; i < batch->n; i++) named += dist__batch_name(batch, i) != NULL;
     if (named < 2) return DIST_OK;
     const char **sorted = malloc(named * sizeof *sorted);
     if (!sorted) return dist__refuse(DIST_NOMEM, 0, "no memory to compare %zu names", named);
-    for (size_t i = 0, k = 0; i < n; i++)
-        if (name(names, i)) sorted[k++] = name(names, i);
+    for (size_t i = 0, k = 0; i < batch->n; i++)
+        if (dist__batch_name(batch, i)) sorted[k++] = dist__batch_name(batch, i);
     qsort(sorted, named, sizeof *sorted, by_name);
     dist_status status = DIST_OK;
     for (size_t k = 1; k < named && status == DIST_OK; k++)
@@ -78,10 +64,6 @@ dist_status dist__check_names(const char *what, const char *(*name)(const void *
             status = dist__refuse(DIST_INVALID, 0, "%s: two are named \"%.80s\"", what, sorted[k]);
     free(sorted);
     return status;
-}
-
-static const char *name_of_task(const void *tasks, size_t i) {
-    return ((const dist_task *)tasks)[i].name;
 }
 
 dist_status dist__check_tasks(const dist_task *tasks, size_t n) {
@@ -99,5 +81,5 @@ dist_status dist__check_tasks(const dist_task *tasks, size_t n) {
                                 : t->retries ? "retries"
                                              : "timeout");
     }
-    return dist__check_names("tasks", name_of_task, tasks, n);
+    return DIST_OK;
 }

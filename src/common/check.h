@@ -2,16 +2,16 @@
 #ifndef DIST_COMMON_CHECK_H
 #define DIST_COMMON_CHECK_H
 
-#include "dist/dist.h"
+#include "batch.h"
 
 /* DIST_OK, or the status of a refused call with its message recorded. The first one sets *opts->job
  * to NULL as soon as it trusts the struct. */
 dist_status dist__check_opts(const dist_opts *opts);
 dist_status dist__check_array(const char *name, const void *array, size_t n, size_t size);
 
-/* Refuses equal names among those that are not NULL. `what` is the argument they came in. */
-dist_status dist__check_names(const char *what, const char *(*name)(const void *names, size_t i),
-                              const void *names, size_t n);
 dist_status dist__check_tasks(const dist_task *tasks, size_t n);
+
+/* Refuses equal names among those that are not NULL. `what` is the argument they came in. */
+dist_status dist__check_names(const char *what, const struct dist__batch *batch);
 
 #endif

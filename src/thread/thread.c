@@ -25,7 +25,8 @@ static bool wants_threads(const struct dist__batch *batch) {
     return batch->workers_explicit || !batch->caller || !batch->caller->threaded;
 }
 
-/* The watch is no help to tasks that wait for each other before it looks. */
+/* Calls that ask for workers, and par, have them before the first task runs: their tasks may wait
+ * for each other, and should not have to wait for the watch. */
 static bool opens_at_once(const struct dist__batch *batch) {
     return batch->workers_explicit || batch->kind == DIST__PAR_TASKS;
 }
