@@ -19,7 +19,9 @@ static bool flush_all_at_end;
 
 static bool flush_unless_locked(FILE *stream) {
     if (ftrylockfile(stream)) return false; /* somebody is at it: its bytes stay the host's */
-    fflush(stream);
+    /* fflush with nothing to write would still take locks of AddressSanitizer, whose runtime does
+     * not free them in a child as the C library does */
+    if (__fpending(stream)) fflush(stream);
     funlockfile(stream);
     return true;
 }
