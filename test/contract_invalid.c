@@ -136,12 +136,14 @@ static const struct {
     const char *name;
     size_t offset, size;
 } not_built[] = {
-    OPTION(timeout),       OPTION(task_timeout), OPTION(in_flight),   OPTION(unordered),
-    OPTION(deferred),      OPTION(abandon),      OPTION(retries),     OPTION(backoff),
-    OPTION(rate),          OPTION(retry_if),     OPTION(pool),        OPTION(arena),
-    OPTION(token),         OPTION(worker_init),  OPTION(worker_exit), OPTION(tasks_per_worker),
-    OPTION(worker_memory), OPTION(on_start),     OPTION(on_finish),   OPTION(user),
-    OPTION(cpus),          OPTION(n_cpus),       OPTION(progress),    OPTION(trace),
+    OPTION(timeout),       OPTION(task_timeout), OPTION(in_flight),
+    OPTION(unordered),     OPTION(deferred),     OPTION(abandon),
+    OPTION(retries),       OPTION(backoff),      OPTION(rate),
+    OPTION(retry_if),      OPTION(pool),         OPTION(token),
+    OPTION(worker_init),   OPTION(worker_exit),  OPTION(tasks_per_worker),
+    OPTION(worker_memory), OPTION(on_start),     OPTION(on_finish),
+    OPTION(user),          OPTION(cpus),         OPTION(n_cpus),
+    OPTION(progress),      OPTION(trace),
 };
 
 static void set_option(dist_opts *opts, size_t k) {

@@ -66,7 +66,7 @@ void dist__batch_describe(const struct dist__batch *batch, dist_error *error) {
 
 void dist__batch_error(const struct dist__batch *batch, size_t index, int code,
                        const struct dist__record *record, dist_error *error) {
-    *error = (dist_error){.status = DIST_FAILED,
+    *error = (dist_error){.status = record->code ? record->status : DIST_FAILED,
                           .code = code,
                           .index = index,
                           .attempts = record->attempt,
@@ -255,6 +255,7 @@ size_t dist__batch_chunk(const struct dist__batch *batch, struct dist__span chun
                    stage ? stage + (next - chunk.begin) * size : NULL);
         dist_error error;
         dist__batch_error(batch, at, named->code, record, &error);
+        error.status = DIST_FAILED; /* by its own dist_fail_at, whatever the chunk recorded */
         memcpy(error.message, named->message, sizeof error.message);
         sink->bad(sink->self, &error);
         next = at + 1;

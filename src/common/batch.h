@@ -24,6 +24,7 @@ struct dist__batch {
     unsigned char *out; /* NULL: the tasks get NULL */
     size_t out_size;
     void *ctx;
+    struct dist_arena *arena; /* of dist_alloc, or NULL */
     const char *const *names; /* NULL: the items have none (par tasks have their own) */
     uint64_t seed;            /* of dist_random */
     unsigned workers;         /* >= 1, never above the number of units */

@@ -58,6 +58,7 @@ static void size_up(struct dist__batch *batch, const dist_opts *opts,
     batch->chunk = opts->chunk < batch->n ? opts->chunk : batch->n;
     batch->in_place = opts->in_place;
     batch->caller = dist__record_current();
+    batch->arena = opts->arena ? opts->arena : batch->caller ? batch->caller->arena : NULL;
     batch->seed = opts->seed ? opts->seed : dist__random_nested_seed(batch->caller);
     bool alone = backend->executor == DIST_INLINE;
     batch->workers_explicit = opts->workers != 0;

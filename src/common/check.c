@@ -9,7 +9,7 @@
 /* clang-format off */
 #define NOT_BUILT_ROWS(ROW) \
     ROW(timeout) ROW(task_timeout) ROW(in_flight) ROW(unordered) ROW(deferred) ROW(abandon) \
-    ROW(retries) ROW(backoff) ROW(rate) ROW(retry_if) ROW(pool) ROW(arena) \
+    ROW(retries) ROW(backoff) ROW(rate) ROW(retry_if) ROW(pool) \
     ROW(token) ROW(worker_init) ROW(worker_exit) ROW(tasks_per_worker) ROW(worker_memory) ROW(on_start) \
     ROW(on_finish) ROW(user) ROW(cpus) ROW(n_cpus) ROW(progress) ROW(trace)
 /* clang-format on */

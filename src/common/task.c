@@ -22,6 +22,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     const struct dist__record *caller = batch->caller;
     record->index = 0;
     record->code = 0;
+    record->status = DIST_FAILED;
     record->worker = worker;
     record->attempt = 1;
     record->name = NULL;
@@ -34,6 +35,9 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->random_count = 0;
     record->random_index = SIZE_MAX;
     record->random_attempt = 0;
+    record->arena = batch->arena;
+    record->block = record->block_end = NULL;
+    record->block_size = 0;
     record->scratch = NULL;
     record->scratch_size = 0;
     unsigned workers = company == DIST__ALONE ? 1 : batch->workers;
@@ -67,6 +71,7 @@ int dist_fail(int code, const char *format, ...) {
     struct dist__record *record = current;
     if (!record) return code;
     record->code = code;
+    record->status = DIST_FAILED;
     va_list args;
     va_start(args, format);
     vsnprintf(record->message, sizeof record->message, format, args);

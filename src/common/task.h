@@ -17,9 +17,10 @@ struct dist__named_item {
 /* One for each worker of a call, on that worker's stack. The thread that runs the task is the
  * only one that reads or writes it. */
 struct dist__record {
-    size_t index;    /* of the item, or of the chunk's first item */
-    int code;        /* from dist_fail, 0 if it was not called; then `message` is valid */
-    unsigned worker; /* place in the call */
+    size_t index;       /* of the item, or of the chunk's first item */
+    int code;           /* from dist_fail, 0 if it was not called; else `message` is valid */
+    dist_status status; /* of an error with that code: DIST_FAILED, or DIST_NOMEM by dist_alloc */
+    unsigned worker;    /* place in the call */
     unsigned attempt;
     const char *name;         /* of the par task */
     const char *const *names; /* of all items of the call, or NULL */
@@ -34,6 +35,10 @@ struct dist__record {
     uint64_t nested_count; /* calls made from them */
     size_t random_index;
     unsigned random_attempt;
+
+    struct dist_arena *arena;         /* of the call, or NULL */
+    unsigned char *block, *block_end; /* of the arena: taken for this worker and not yet used */
+    size_t block_size;                /* of the next one */
 
     void *scratch; /* staging for results too large for the stack; owned */
     size_t scratch_size;

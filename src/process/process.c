@@ -260,10 +260,11 @@ static void collect_failures(struct supervisor *s) {
         /* acquire: pairs with [log] */
         if (!atomic_load_explicit(&region->log[k].written, memory_order_acquire)) continue;
         dist_error error = region->log[k].error;
-        if (error.index >= batch->n) continue; /* a wild task can write anything */
+        /* a wild task can write anything */
+        if (error.index >= batch->n || error.status == DIST_OK) continue;
         enum dist__item_state state = dist__region_state(region, error.index);
-        bool by_parent = error.status != DIST_FAILED;
-        if (state != (by_parent ? DIST__ITEM_CRASHED : DIST__ITEM_FAILED)) continue;
+        bool failed = state == DIST__ITEM_FAILED || state == DIST__ITEM_CRASHED;
+        if (!failed || region->log[k].state != state) continue;
         error.message[sizeof error.message - 1] = '\0';
         dist__batch_describe(batch, &error);
         dist__outcome_fail(&batch->outcome, &error);

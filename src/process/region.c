@@ -141,6 +141,7 @@ void dist__region_fail(const struct dist__region *region, const dist_error *erro
     /* release: pairs with [log] in stop_after */
     uint64_t k = atomic_fetch_add_explicit(&region->shared->log_next, 1, memory_order_release);
     if (k < region->log_room) {
+        region->log[k].state = state;
         region->log[k].error = *error;
         /* release: the entry; pairs with [log] */
         atomic_store_explicit(&region->log[k].written, 1, memory_order_release);

@@ -19,6 +19,7 @@ enum dist__item_state {
 
 struct dist__log_entry {
     _Atomic(uint32_t) written; /* the worker; publishes the error [log] */
+    uint32_t state;            /* what the item became by it: DIST__ITEM_FAILED or _CRASHED */
     dist_error error;          /* without name and item */
 };
 
