@@ -12,11 +12,18 @@
 
 #define DIST__INLINE static inline __attribute__((unused))
 
+/* With DIST_STRICT: fails the running task if the pointer at `value` is private to its worker. */
+DIST_API void dist__check_result(const void *value);
+
+enum { DIST__POINTER_CLASS = 5 }; /* what __builtin_classify_type says of pointers */
+
 /* The body of a task around `call`, an expression of type R. */
 #define DIST__TASK_BODY(R, call)                                                                   \
     (void)dist__item, (void)dist__ctx;                                                             \
     R dist__value = call;                                                                          \
     if (dist__result) *(R *)dist__result = dist__value;                                            \
+    if (__builtin_classify_type(dist__value) == DIST__POINTER_CLASS)                               \
+        dist__check_result(&dist__value);                                                          \
     return dist_failure();
 
 #define DIST__TASK(f)                                                                              \

@@ -232,6 +232,22 @@ bool dist__is_mapped_shared(const void *address, size_t size) {
     return from >= end;
 }
 
+bool dist__is_private(const void *address) {
+    FILE *maps = fopen("/proc/self/maps", "re");
+    if (!maps) return false;
+    unsigned long begin, limit;
+    char writable, shared, line[512];
+    bool private = true;
+    while (fgets(line, sizeof line, maps))
+        if (sscanf(line, "%lx-%lx %*c%c%*c%c", &begin, &limit, &writable, &shared) == 4 &&
+            begin <= (uintptr_t)address && (uintptr_t)address < limit) {
+            private = writable == 'w' && shared != 's';
+            break;
+        }
+    fclose(maps);
+    return private;
+}
+
 size_t dist__read_file(const char *path, char *text, size_t size) {
     size_t length = 0;
     int saved = errno, fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -93,6 +93,9 @@ void dist__oom_prefer(void);
 /* True if all of these bytes are mapped MAP_SHARED. */
 bool dist__is_mapped_shared(const void *address, size_t size);
 
+/* True if what this process writes there stays its own, or if nothing is mapped there. */
+bool dist__is_private(const void *address);
+
 /* Reads the beginning of a small file into `text`, ends it with a zero, and returns its length; 0
  * if it cannot be read. Without stdio: no lock, no allocation. */
 size_t dist__read_file(const char *path, char *text, size_t size);

@@ -1,4 +1,5 @@
 /* task.c - the current task: what a task asks about itself and how it fails. */
+#include "arena.h"
 #include "batch.h"
 
 #include <limits.h>
@@ -46,12 +47,14 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
         product(caller ? caller->process_crowd : 1, company == DIST__FORKED ? workers : 1);
     record->threaded =
         company == DIST__THREADED || (company == DIST__ALONE && caller && caller->threaded);
+    record->forked = company == DIST__FORKED;
     record->outer = current;
     current = record;
 }
 
 void dist__record_leave(struct dist__record *record) {
     current = record->outer;
+    dist__arena_leave(record);
     free(record->named);
     free(record->scratch);
 }

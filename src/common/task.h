@@ -46,6 +46,7 @@ struct dist__record {
     unsigned crowd;         /* workers of this call times those of all enclosing calls */
     bool threaded;          /* a call around this one, in this process, shares the pool's threads */
     unsigned process_crowd; /* the same, process calls only: threads share one pool */
+    bool forked;            /* the caller is another process */
     struct dist__record *outer; /* of the task that made this call, or NULL */
     char message[DIST__MESSAGE_SIZE];
 };

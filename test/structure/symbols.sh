@@ -31,5 +31,6 @@ if ! diff "$work.declared" "$work.exported" >"$work.diff"; then
     sed -n 's/^< /declared, not exported: /p; s/^> /exported, not declared: /p' "$work.diff"
     exit 1
 fi
-if grep -v '^dist_[a-z]' "$work.exported"; then echo "not a public name"; exit 1; fi
+# dist__check_result is called by what the macros of define.h make.
+if grep -v -e '^dist_[a-z]' -e '^dist__check_result$' "$work.exported"; then echo "not a public name"; exit 1; fi
 echo "$(grep -c . "$work.exported") functions, all declared and exported"

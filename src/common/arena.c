@@ -1,0 +1,217 @@
+/* arena.c - memory that tasks may return pointers to: one anonymous mapping, made before the
+ * workers are forked, so that it has the same address in all of them. Nothing in it has a name.
+ *
+ *     arena            + page            + LINE                  + next          + size
+ *     | private page   | struct shared   | taken by workers ...  | never touched |
+ *
+ * All that processes share is one number, `next`, changed by one atomic operation: a worker that
+ * is killed between any two instructions wastes what it had taken and blocks nobody. The count of
+ * holders is private to each process: a child that frees the arena, or that was forked while other
+ * threads held it, unmaps its own view and never its parent's. */
+#include "arena.h"
+#include "error.h"
+#include "os.h"
+
+#include <errno.h>
+#include <stdalign.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    LINE = 64,               /* what is taken from the shared part is a multiple of it */
+    FIRST_BLOCK = 4096,      /* of a worker; doubled each time, */
+    LAST_BLOCK = 65536,      /* up to this */
+    FAIR_SHARE = 4,          /* what needs more than this part of a block is taken by itself */
+    LEAST_RESERVE = 1 << 20, /* if the system has no room for more than that, it has none */
+    STRICT_UNREAD = 0,
+    STRICT_OFF,
+    STRICT_ON
+};
+
+struct shared {
+    _Atomic(uint64_t) next; /* offset from here of what nobody has taken; never above the size */
+};
+
+struct dist_arena {                    /* private to each process */
+    _Atomic(size_t) holders;           /* in this process; the last one unmaps [holders] */
+    size_t mapped, size;               /* of all of it, and of the shared part */
+    alignas(LINE) unsigned char *base; /* of the shared part */
+};
+
+_Static_assert(alignof(max_align_t) <= LINE, "a line is aligned for any type");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a lock in shared memory could be held by the dead");
+
+static struct shared *shared_of(const struct dist_arena *arena) { return (void *)arena->base; }
+
+static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+/* ------------------------------------------------------------------ the mapping */
+
+/* The arena with room for `reserve` bytes, or NULL. */
+static struct dist_arena *map_arena(size_t reserve, size_t page) {
+    size_t size = round_up(LINE + reserve, page), mapped = page + size;
+    int access = PROT_READ | PROT_WRITE;
+    unsigned char *at =
+        mmap(NULL, mapped, access, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) return NULL;
+    if (mmap(at, page, access, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
+        munmap(at, mapped);
+        return NULL;
+    }
+    struct dist_arena *arena = (void *)at;
+    atomic_init(&arena->holders, 1);
+    arena->mapped = mapped;
+    arena->size = size;
+    arena->base = at + page;
+    atomic_init(&shared_of(arena)->next, LINE);
+    return arena;
+}
+
+dist_arena *dist_arena_new(size_t reserve) {
+    int saved = errno;
+    if (reserve > PTRDIFF_MAX) {
+        dist__refuse(DIST_INVALID, 0, "reserve: %zu bytes exceed memory", reserve);
+        return NULL;
+    }
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = reserve ? reserve : (size_t)64 << 30;
+    struct dist_arena *arena;
+    while (!(arena = map_arena(room, page)) && room / 2 >= LEAST_RESERVE) room /= 2;
+    if (!arena) dist__refuse(DIST_NOMEM, errno, "no memory to reserve %zu bytes", room);
+    else errno = saved;
+    return arena;
+}
+
+void dist__arena_ref(struct dist_arena *arena) {
+    /* relaxed: whoever asks holds it already */
+    atomic_fetch_add_explicit(&arena->holders, 1, memory_order_relaxed);
+}
+
+void dist__arena_unref(struct dist_arena *arena) {
+    /* release: this holder's use of the memory; acquire: that of all others, before it goes
+     * [holders] */
+    if (atomic_fetch_sub_explicit(&arena->holders, 1, memory_order_acq_rel) == 1)
+        munmap(arena, arena->mapped);
+}
+
+void dist_arena_free(dist_arena *arena) {
+    if (arena) dist__arena_unref(arena);
+}
+
+bool dist_arena_owns(const dist_arena *arena, const void *pointer) {
+    if (!arena) return false;
+    uintptr_t base = (uintptr_t)arena->base, at = (uintptr_t)pointer;
+    /* relaxed: whoever has the pointer has learnt of it after it was taken */
+    uint64_t next = atomic_load_explicit(&shared_of(arena)->next, memory_order_relaxed);
+    return at >= base + LINE && at - base < next;
+}
+
+/* ------------------------------------------------------------------ taking memory */
+
+/* Takes `bytes` that nobody has; NULL: there are not so many. By comparing, since an addition past
+ * the end would be there for all to see. */
+static unsigned char *take(const struct dist_arena *arena, size_t bytes) {
+    _Atomic(uint64_t) *shared_next = &shared_of(arena)->next;
+    /* relaxed, here and below: the bytes behind it are zeros that nobody has touched */
+    uint64_t next = atomic_load_explicit(shared_next, memory_order_relaxed), end;
+    if (bytes > PTRDIFF_MAX) return NULL;
+    do {
+        if (next > arena->size || bytes > arena->size - next) return NULL;
+        end = next + round_up(bytes, LINE);
+    } while (!atomic_compare_exchange_weak_explicit(shared_next, &next, end, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return arena->base + next;
+}
+
+/* Takes a block for this worker alone. False: there is no room for one. */
+static bool take_block(struct dist__record *record) {
+    size_t size = record->block_size ? record->block_size : FIRST_BLOCK;
+    unsigned char *block = take(record->arena, size);
+    if (!block) return false;
+    record->block = block;
+    record->block_end = block + size;
+    record->block_size = size < LAST_BLOCK ? 2 * size : LAST_BLOCK;
+    return true;
+}
+
+static unsigned char *from_block(struct dist__record *record, size_t bytes) {
+    /* no type is smaller than its alignment */
+    size_t alignment = bytes >= LINE ? LINE : bytes >= LINE / 2 ? LINE / 2 : alignof(max_align_t);
+    size_t gap = (size_t) - (uintptr_t)record->block & (alignment - 1);
+    size_t left = (size_t)(record->block_end - record->block);
+    if (gap > left || bytes > left - gap) return NULL;
+    unsigned char *memory = record->block + gap;
+    record->block = memory + bytes;
+    return memory;
+}
+
+static void *refuse(struct dist__record *record, size_t bytes) {
+    const struct dist_arena *arena = record->arena;
+    uint64_t next = atomic_load_explicit(&shared_of(arena)->next, memory_order_relaxed);
+    dist_fail(ENOMEM, "dist_alloc: no room for %zu bytes, %zu of the arena's %zu are taken", bytes,
+              (size_t)next - LINE, arena->size - LINE);
+    record->status = DIST_NOMEM;
+    return NULL;
+}
+
+void *dist_alloc(size_t bytes) {
+    struct dist__record *record = dist__record_current();
+    if (!record) return NULL;
+    if (!record->arena) {
+        dist_fail(EINVAL, "dist_alloc: the call has no .arena");
+        return NULL;
+    }
+    size_t wanted = bytes ? bytes : 1;
+    unsigned char *memory = from_block(record, wanted);
+    if (memory) return memory;
+    size_t block = record->block_size ? record->block_size : FIRST_BLOCK;
+    if (wanted <= block / FAIR_SHARE && take_block(record)) return from_block(record, wanted);
+    memory = take(record->arena, wanted);
+    return memory ? memory : refuse(record, bytes);
+}
+
+char *dist_strdup(const char *text) {
+    if (!text) return NULL;
+    size_t size = strlen(text) + 1;
+    char *copy = dist_alloc(size);
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+void dist__arena_leave(struct dist__record *record) {
+    if (!record->block) return;
+    unsigned char *base = record->arena->base;
+    uint64_t end = (uint64_t)(record->block_end - base);
+    uint64_t used = round_up((size_t)(record->block - base), LINE);
+    /* relaxed: as in take; if `next` is where the block ends, all behind it is untouched */
+    atomic_compare_exchange_strong_explicit(&shared_of(record->arena)->next, &end, used,
+                                            memory_order_relaxed, memory_order_relaxed);
+    record->block = record->block_end = NULL;
+}
+
+/* ------------------------------------------------------------------ DIST_STRICT */
+
+static bool is_strict(void) {
+    static _Atomic(int) cached;
+    /* relaxed: a number by itself; two threads may both look it up */
+    int strict = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (strict == STRICT_UNREAD) {
+        const char *value = getenv("DIST_STRICT");
+        strict = value && !strcmp(value, "1") ? STRICT_ON : STRICT_OFF;
+        atomic_store_explicit(&cached, strict, memory_order_relaxed);
+    }
+    return strict == STRICT_ON;
+}
+
+void dist__check_result(const void *value) {
+    if (!is_strict()) return;
+    struct dist__record *record = dist__record_current();
+    if (!record || !record->forked || record->code) return;
+    void *pointer;
+    memcpy(&pointer, value, sizeof pointer);
+    if (!pointer || dist_arena_owns(record->arena, pointer) || !dist__is_private(pointer)) return;
+    dist_fail(EFAULT,
+              "the returned pointer %p is private to this worker: take memory for results "
+              "from dist_alloc",
+              pointer);
+}
