@@ -85,7 +85,7 @@ CASE("P-31", the_lowest_failure_is_reported_though_it_comes_last) {
 CASE_ON("G-14", two_failures_at_random_moments_give_one_answer, ON_ALL, 40) {
     struct plan *plan = new_plan();
     uint32_t state = random_seed();
-    for (unsigned i = 0; again(i, rounds(10000, 1500)); i++) {
+    for (unsigned i = 0; again(i, rounds(10000, 10000)); i++) {
         int n = 2 + (int)random_below(&state, 40);
         plan->fails[0] = (int)random_below(&state, (uint32_t)n);
         plan->fails[1] = (int)random_below(&state, (uint32_t)n);

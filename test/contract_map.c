@@ -201,7 +201,7 @@ CASE("D-14", calls_follow_each_other) {
 
 static int global;
 static int *table;
-enum { TABLE = 1 << 24 };
+enum { TABLE = 25 << 20 }; /* 100 MiB */
 
 static int look_up(void *result, const void *item, void *ctx) {
     (void)ctx;
