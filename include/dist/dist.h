@@ -115,13 +115,17 @@ typedef struct dist_error { /* everything known about one failed item, or one re
     char message[160];      /* from dist_fail, or "worker 2 (pid 41) killed by SIGSEGV" */
 } dist_error;
 
-typedef struct dist_event { /* what hooks receive; not delivered by this version */
-    size_t index, done, failed, total;
-    const char *name;
-    const void *item, *result;
-    const dist_error *error; /* NULL: success */
-    double seconds, eta;
-    unsigned worker;
+typedef struct dist_event {  /* what hooks receive; valid until the hook returns */
+    size_t index;            /* of the item */
+    size_t done, failed;     /* items that have ended so far, and how many of these failed */
+    size_t total;            /* items of the call */
+    const char *name;        /* the item's, or NULL */
+    const void *item;        /* its argument; NULL without items */
+    const void *result;      /* on_finish: its result in out, if it succeeded; else NULL */
+    const dist_error *error; /* on_finish: why it failed; NULL: success */
+    double seconds;          /* on_finish: how long its last attempt took */
+    double eta;              /* seconds until the call ends if it goes on like this; 0: unknown */
+    unsigned worker;         /* that runs it, in 0..workers-1 */
 } dist_event;
 
 typedef struct dist_job dist_job;
@@ -132,7 +136,10 @@ typedef struct dist_token dist_token;
 /* ------------------------------------------------------------------ 2. options */
 
 /* Zero means "the default". Rows marked (*) are not built yet: setting one gives
- * DIST_UNSUPPORTED before anything runs. */
+ * DIST_UNSUPPORTED before anything runs.
+ *
+ * Callbacks (retry_if, on_start, on_finish) run in the calling thread, one at a time, while the
+ * workers go on. worker_init and worker_exit run in the worker. */
 typedef struct dist_opts {
     size_t size;            /* sizeof(dist_opts), filled in by DIST_OPTS: lets the struct grow */
     dist_executor executor; /* THREAD, PROCESS, INLINE; 0: $DIST_EXECUTOR, else THREAD */
@@ -143,8 +150,19 @@ typedef struct dist_opts {
      * unless the system has no room for so many. INLINE: 1 whatever is given. */
     unsigned workers;
 
-    double timeout;      /* (*) limit for the whole call */
-    double task_timeout; /* (*) limit for one attempt of one task */
+    /* Limit for the whole call, in seconds; 0: none. When it passes, no further item starts and
+     * the call returns DIST_TIMEOUT, also with .silent, unless all items had ended. Items that had
+     * ended keep their results, running ones are DIST_TIMEOUT, the others DIST_SKIPPED.
+     * PROCESS: running workers get SIGTERM, and 200 ms later SIGKILL. THREAD: dist_cancelled()
+     * turns true, and the call returns when the running tasks have (see .abandon). INLINE: the
+     * same. */
+    double timeout;
+
+    /* Limit for one attempt of one task (of one chunk), in seconds; 0: none. A task that takes
+     * longer is DIST_TIMEOUT, whatever it returns, and its result is dropped; the other items go
+     * on. PROCESS: its worker gets SIGTERM, 200 ms later SIGKILL, and is replaced. THREAD and
+     * INLINE: dist_cancelled() turns true; the task must return by itself. */
+    double task_timeout;
 
     /* Items per hand-out. 0: adaptive (by the time that tasks take); for dist_map_chunks n /
      * workers, rounded so that chunk sizes differ by at most one. */
@@ -153,7 +171,14 @@ typedef struct dist_opts {
     bool silent;      /* go on after failures and return DIST_OK; look at them through .job */
     bool unordered;   /* (*) */
     bool deferred;    /* (*) */
-    bool abandon;     /* (*) */
+
+    /* THREAD, with .timeout or .token: the call returns at its limit or when it is cancelled even
+     * if tasks are still running. They go on with copies of items, results and names (made at the
+     * call), what they return is dropped, and dist does not touch memory of the caller any more.
+     * What .ctx and pointers in items refer to must stay valid until such tasks have returned.
+     * Their workers do not run .worker_exit. Not for dist_par and .in_place (DIST_INVALID). PROCESS
+     * ends its tasks anyway and INLINE cannot leave them: no effect. */
+    bool abandon;
 
     /* Tasks write straight into out: no staging copy, but a task that fails may leave bytes in
      * its out[i]. PROCESS: takes effect where out lies in memory that is mapped shared
@@ -163,9 +188,22 @@ typedef struct dist_opts {
     /* Stop after so many failures and return the status of the lowest one, even if .silent.
      * 0: after 1, or never with .silent. */
     size_t max_failures;
-    unsigned retries;                                  /* (*) */
-    double backoff, rate;                              /* (*) */
-    bool (*retry_if)(const dist_error *e, void *user); /* (*) */
+
+    /* Further attempts for a task that failed, crashed (PROCESS) or was late; 0: none. Only the
+     * last attempt counts as the item's outcome. A chunk is tried again as a whole, unless
+     * dist_fail_at named items: then these. A task that waits for its next attempt occupies no
+     * worker (INLINE: the calling thread waits). */
+    unsigned retries;
+
+    /* Seconds before the first retry; doubled for each further one, at most 1024 times; each pause
+     * is then shortened by a random part of up to a half, so that retries spread. 0: at once. */
+    double backoff;
+
+    /* At most so many attempts start per second, over all workers, evenly spaced; 0: no limit. */
+    double rate;
+
+    /* Asked before each retry, in the calling thread; false: the failure stands. NULL: always. */
+    bool (*retry_if)(const dist_error *e, void *user);
     const char *const *names; /* n names for dist_job_named and error.name, all different; an
                                * entry may be NULL */
 
@@ -174,25 +212,50 @@ typedef struct dist_opts {
         const void *extras; /* the same, for DIST_DEFINE functions */
     };
 
-    dist_pool *pool;   /* (*) */
-    dist_arena *arena; /* (*) */
-    dist_token *token; /* (*) */
+    dist_pool *pool; /* (*) */
+
+    /* Where dist_alloc in tasks takes memory from. NULL: a nested call has its caller's, others
+     * have none. */
+    dist_arena *arena;
+
+    /* Cancels the call from outside: no further item starts, running ones are ended as by
+     * .timeout, and the call returns DIST_CANCELLED unless all items had ended. NULL: none. */
+    dist_token *token;
 
     dist_error *error; /* out: the failure with the lowest index; written only if the call fails */
     dist_job **job;    /* out: the ended call, for inspection; free it with dist_job_finish. It is
                         * filled in if the call got as far as running (else set to NULL). */
 
-    int (*worker_init)(void **state, unsigned worker, void *user); /* (*) */
-    void (*worker_exit)(void *state, unsigned worker, void *user); /* (*) */
-    size_t tasks_per_worker, worker_memory;                        /* (*) */
-    void (*on_start)(const dist_event *, void *user);              /* (*) */
-    void (*on_finish)(const dist_event *, void *user);             /* (*) */
-    void *user;                                                    /* (*) */
-    const unsigned *cpus;                                          /* (*) */
-    size_t n_cpus;                                                 /* (*) */
-    const char *progress;                                          /* (*) */
-    const char *trace;                                             /* (*) */
-    uint64_t seed; /* of dist_random; 0 in a nested call: made from the enclosing task's */
+    /* Runs in each worker before its first task; may set *state (NULL before), which
+     * dist_worker_state() then returns in that worker's tasks. dist_worker() works in it, and so
+     * does dist_fail. Non-zero: no further item starts, running ones are ended as by .timeout, and
+     * the call returns DIST_FAILED with the text of dist_fail. Workers come and go in a call: each
+     * that runs a task has had its init. PROCESS: replacements for dead workers run it too; a
+     * worker that dies in it is replaced, a few times. */
+    int (*worker_init)(void **state, unsigned worker, void *user);
+
+    /* Runs in each worker whose worker_init returned 0, after its last task, before the call
+     * returns; not in a worker process that was killed. */
+    void (*worker_exit)(void *state, unsigned worker, void *user);
+    size_t tasks_per_worker, worker_memory; /* (*) */
+
+    /* Hooks: an item starts (its first attempt), an item has ended (its last attempt; not called
+     * for items that never started). In the order in which it happened. */
+    void (*on_start)(const dist_event *, void *user);
+    void (*on_finish)(const dist_event *, void *user);
+    void *user; /* handed to all callbacks above */
+
+    /* Pins worker k to CPU cpus[k % n_cpus] while it works for the call. DIST_INVALID for a CPU
+     * that this process may not use. NULL and 0: no pinning. */
+    const unsigned *cpus;
+    size_t n_cpus;
+
+    /* Title of a progress bar on stderr: items done, rate, time left, failures; at most ten
+     * updates a second, drawn by the calling thread, and only if stderr is a terminal. NULL: none.
+     */
+    const char *progress;
+    const char *trace; /* (*) */
+    uint64_t seed;     /* of dist_random; 0 in a nested call: made from the enclosing task's */
 } dist_opts;
 
 /* DIST_OPTS(.workers = 4, .silent = true): a pointer to options that live as long as the block. */
@@ -201,7 +264,11 @@ typedef struct dist_opts {
 /* ------------------------------------------------------------------ 3. calls
  *
  * Each call documents the loop it replaces. All return DIST_OK, or
- *   DIST_FAILED, DIST_CRASHED   the status of the failure with the lowest index;
+ *   DIST_FAILED, DIST_CRASHED   the status of the failure with the lowest index; also
+ *   DIST_TIMEOUT, DIST_NOMEM    DIST_TIMEOUT by .task_timeout, DIST_NOMEM by a full arena;
+ *   DIST_TIMEOUT                .timeout passed, or
+ *   DIST_CANCELLED              .token was cancelled, and an item below the lowest failure had not
+ *                               ended: dist_last_error()->index is the lowest of those;
  *   DIST_INVALID                an argument is wrong, dist_last_error()->message names it;
  *   DIST_UNSUPPORTED            an option or executor that is not built;
  *   DIST_NOMEM, DIST_SYSTEM     no memory, or not even one worker could be started.
@@ -236,8 +303,8 @@ typedef struct dist_task { /* one call for par */
     size_t result_size;
     void *ctx;        /* NULL: the call's ctx */
     int priority;     /* (*) */
-    double timeout;   /* (*) */
-    unsigned retries; /* (*) */
+    double timeout;   /* limit for one attempt, in seconds; 0: the call's .task_timeout */
+    unsigned retries; /* further attempts; 0: the call's .retries */
 } dist_task;
 
 /* for (i = 0; i < n; i++) t[i].fn(t[i].result, t[i].arg, t[i].ctx ? t[i].ctx : ctx); */
@@ -337,6 +404,23 @@ DIST_API size_t dist_index(void); /* of the item; in a chunk task of the chunk's
 DIST_API const char *dist_name(void);
 DIST_API unsigned dist_attempt(void); /* 1 for the first start of this item */
 
+/* True if this task should return: its time is up (.task_timeout, .timeout), the call or one
+ * around it was cancelled, or has ended otherwise. Poll it in long loops; it costs about as much as
+ * reading the clock. A task that has been told so has not succeeded, whatever it returns: its item
+ * is DIST_TIMEOUT or DIST_CANCELLED and its result is dropped. */
+DIST_API bool dist_cancelled(void);
+
+/* What .worker_init of this worker has set. */
+DIST_API void *dist_worker_state(void);
+
+/* Memory from the call's .arena, aligned for any type, zero-filled, valid in the caller and in all
+ * workers until dist_arena_free. NULL if the arena is full (the task then fails with DIST_NOMEM
+ * unless it returns 0 or calls dist_fail) or if the call has none. 0 bytes give a pointer too.
+ * With $DIST_STRICT=1 a DIST_FN or DIST_DEFINE task in a worker process fails with the code EFAULT
+ * if the pointer it returns leads to memory that is private to its worker. */
+DIST_API void *dist_alloc(size_t bytes);
+DIST_API char *dist_strdup(const char *text);
+
 /* A random number that depends only on the call's seed, the item's index, and how often this item
  * has asked before: the same for every executor, worker count, retry and crash history. In a chunk
  * task the index is that of the chunk's first item, so there it depends on .chunk (give one). Not
@@ -347,7 +431,32 @@ DIST_API uint64_t dist_random(void);
  * memory, one place for each worker. */
 DIST_API unsigned dist_worker(void);
 
-/* ------------------------------------------------------------------ 6. the library */
+/* ------------------------------------------------------------------ 6. arenas and tokens */
+
+/* Memory that tasks may return pointers to, from worker processes too: shared between the caller
+ * and all workers forked later, at the same address. `reserve` bytes of address space, 0: 64 GiB;
+ * halved until the system accepts it. Only what is used takes memory. NULL and dist_last_error() if
+ * there is none. Any number of calls may use it, at once too. */
+DIST_API dist_arena *dist_arena_new(size_t reserve);
+
+/* Frees all that was allocated in it. NULL: nothing. Must not be in use by a running call. */
+DIST_API void dist_arena_free(dist_arena *arena);
+
+/* True if `pointer` lies in memory that dist_alloc has taken from the arena. */
+DIST_API bool dist_arena_owns(const dist_arena *arena, const void *pointer);
+
+/* A switch that cancels all calls that have it as their .token, now and later. NULL and
+ * dist_last_error() if the system has no room. */
+DIST_API dist_token *dist_token_new(void);
+
+/* Async-signal-safe, from any thread and also from a worker process. A second time: nothing. */
+DIST_API void dist_token_cancel(dist_token *token);
+DIST_API bool dist_token_cancelled(const dist_token *token); /* async-signal-safe too */
+
+/* NULL: nothing. Must not be in use by a running call; abandoned tasks may still have it. */
+DIST_API void dist_token_free(dist_token *token);
+
+/* ------------------------------------------------------------------ 7. the library */
 
 /* CPUs that this process may use now: the least of affinity mask, cgroup quota (v1 and v2, rounded
  * up) and online CPUs, at least 1. $DIST_WORKERS, if it is a positive number, replaces all that. */
@@ -359,7 +468,7 @@ DIST_API void dist_shutdown(void);
 
 DIST_API const char *dist_version(void); /* "0.1.0" */
 
-/* ------------------------------------------------------------------ 7. splitting a range
+/* ------------------------------------------------------------------ 8. splitting a range
  *
  * Pure functions. What lies past the end is an empty range; so is everything for parts or size 0.
  */

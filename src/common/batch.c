@@ -1,5 +1,5 @@
 /* batch.c - running items in the calling thread, with their results staged. */
-#include "batch.h"
+#include "control.h"
 
 #include <errno.h>
 #include <stdalign.h>
@@ -33,10 +33,8 @@ size_t dist__batch_chunk_end(const struct dist__batch *batch, size_t i) {
     return of_larger + ((i - of_larger) / small + 1) * small;
 }
 
-int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *result,
-                     struct dist__record *record) {
-    record->index = i;
-    record->code = 0;
+static int call(const struct dist__batch *batch, size_t i, size_t n, void *result,
+                struct dist__record *record) {
     const void *item = batch->items ? batch->items + i * batch->item_size : NULL;
     switch (batch->kind) {
     case DIST__MAP_ITEMS: return batch->map(result, item, batch->ctx);
@@ -53,6 +51,14 @@ int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *
     const dist_task *task = &batch->tasks[i];
     record->name = task->name;
     return task->fn(result, task->arg, task->ctx ? task->ctx : batch->ctx);
+}
+
+int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *result,
+                     struct dist__record *record) {
+    record->index = i;
+    record->code = 0;
+    int code = call(batch, i, n, result, record);
+    return record->control ? dist__attempt_verdict(record, code) : code;
 }
 
 void dist__batch_describe(const struct dist__batch *batch, dist_error *error) {
@@ -225,16 +231,6 @@ static void sort_named(struct dist__record *record) {
     record->named_count = kept;
 }
 
-/* Every item of a chunk that failed without saying where. */
-static void whole_chunk_failed(const struct dist__batch *batch, struct dist__span chunk, int code,
-                               const struct dist__record *record, const struct dist__sink *sink) {
-    for (size_t i = chunk.begin; i < chunk.end; i++) {
-        dist_error error;
-        dist__batch_error(batch, i, code, record, &error);
-        sink->bad(sink->self, &error);
-    }
-}
-
 size_t dist__batch_chunk(const struct dist__batch *batch, struct dist__span chunk,
                          unsigned char *stage, struct dist__record *record,
                          const struct dist__sink *sink) {
@@ -243,7 +239,9 @@ size_t dist__batch_chunk(const struct dist__batch *batch, struct dist__span chun
         memcpy(stage, batch->out + chunk.begin * size, n * size);
     int code = dist__batch_call(batch, chunk.begin, n, stage, record);
     if (code && (record->named_count == 0 || record->named_lost)) {
-        whole_chunk_failed(batch, chunk, code, record, sink);
+        dist_error error;
+        dist__batch_error(batch, chunk.begin, code, record, &error);
+        sink->bad(sink->self, chunk, &error);
         return n;
     }
     sort_named(record);
@@ -257,13 +255,32 @@ size_t dist__batch_chunk(const struct dist__batch *batch, struct dist__span chun
         dist__batch_error(batch, at, named->code, record, &error);
         error.status = DIST_FAILED; /* by its own dist_fail_at, whatever the chunk recorded */
         memcpy(error.message, named->message, sizeof error.message);
-        sink->bad(sink->self, &error);
+        sink->bad(sink->self, (struct dist__span){at, at + 1}, &error);
         next = at + 1;
     }
     if (code) return next - chunk.begin;
     sink->good(sink->self, (struct dist__span){next, chunk.end},
                stage ? stage + (next - chunk.begin) * size : NULL);
     return n;
+}
+
+size_t dist__batch_attempt(const struct dist__batch *batch, struct dist__span items,
+                           unsigned char *stage, struct dist__record *record,
+                           const struct dist__sink *sink) {
+    if (batch->kind == DIST__MAP_CHUNKS)
+        return dist__batch_chunk(batch, items, stage, record, sink);
+    size_t i = items.begin, size = dist__batch_result_size(batch, i);
+    unsigned char *result = dist__batch_result(batch, i);
+    if (size && stage != result) memcpy(stage, result, size);
+    int code = dist__batch_call(batch, i, 1, stage, record);
+    if (!code) {
+        sink->good(sink->self, items, stage);
+        return 1;
+    }
+    dist_error error;
+    dist__batch_error(batch, i, code, record, &error);
+    sink->bad(sink->self, items, &error);
+    return 1;
 }
 
 static void copy_good(void *self, struct dist__span items, const unsigned char *stage) {
@@ -273,9 +290,13 @@ static void copy_good(void *self, struct dist__span items, const unsigned char *
                (items.end - items.begin) * batch->out_size);
 }
 
-static void record_bad(void *self, const dist_error *error) {
+static void record_bad(void *self, struct dist__span items, const dist_error *error) {
     struct dist__batch *batch = self;
-    dist__outcome_fail(&batch->outcome, error);
+    dist_error one = *error;
+    for (one.index = items.begin; one.index < items.end; one.index++) {
+        dist__batch_describe(batch, &one);
+        dist__outcome_fail(&batch->outcome, &one);
+    }
 }
 
 static void run_chunk(struct dist__batch *batch, struct dist__span chunk,

@@ -31,8 +31,11 @@ struct dist__batch {
     bool workers_explicit;    /* the caller gave the number */
     size_t chunk;             /* items per unit as the caller gave it; 0: the backend's choice */
     bool in_place;
-    struct dist__record *caller; /* the task that made the call, or NULL */
+    struct dist__record *caller;   /* the task that made the call, or NULL */
+    bool abandoned;                /* workers may outlive the call: see .abandon */
+    struct dist__control *control; /* of a call that is looked after; else NULL */
     struct dist__outcome outcome;
+    dist_status cut; /* why it ended before its time, if items were left; for a job */
 };
 
 /* Units: what is handed out whole. For chunk functions one chunk, else .chunk items, else one. */
@@ -54,11 +57,11 @@ void dist__batch_run(struct dist__batch *batch, size_t begin, size_t end,
 int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *result,
                      struct dist__record *record);
 
-/* Where a chunk's items end up: `good` receives runs of items whose results stand in the stage,
- * `bad` the failed ones, one by one. */
+/* Where items end up: `good` receives runs of items whose results stand in the stage, `bad` runs
+ * that failed with the same error, whose index is that of the first one. */
 struct dist__sink {
     void (*good)(void *self, struct dist__span items, const unsigned char *stage);
-    void (*bad)(void *self, const dist_error *error);
+    void (*bad)(void *self, struct dist__span items, const dist_error *error);
     void *self;
 };
 
@@ -67,6 +70,12 @@ struct dist__sink {
 size_t dist__batch_chunk(const struct dist__batch *batch, struct dist__span chunk,
                          unsigned char *stage, struct dist__record *record,
                          const struct dist__sink *sink);
+
+/* Runs one item, or a chunk as above, and tells the sink. `stage` receives what out holds first.
+ * Returns how many items are settled. */
+size_t dist__batch_attempt(const struct dist__batch *batch, struct dist__span items,
+                           unsigned char *stage, struct dist__record *record,
+                           const struct dist__sink *sink);
 
 /* The name of item i, or NULL. */
 static inline const char *dist__batch_name(const struct dist__batch *batch, size_t i) {

@@ -2,6 +2,7 @@
  * to a backend. */
 #include "backend.h"
 #include "check.h"
+#include "control.h"
 #include "error.h"
 #include "job.h"
 #include "os.h"
@@ -58,6 +59,9 @@ static void size_up(struct dist__batch *batch, const dist_opts *opts,
     batch->chunk = opts->chunk < batch->n ? opts->chunk : batch->n;
     batch->in_place = opts->in_place;
     batch->caller = dist__record_current();
+    batch->control = NULL;
+    batch->abandoned = false;
+    batch->cut = DIST_OK;
     batch->arena = opts->arena ? opts->arena : batch->caller ? batch->caller->arena : NULL;
     batch->seed = opts->seed ? opts->seed : dist__random_nested_seed(batch->caller);
     bool alone = backend->executor == DIST_INLINE;
@@ -80,9 +84,33 @@ static dist_status conclude(struct dist__batch *batch, bool silent) {
     dist__outcome_sort(outcome);
     if (outcome->incomplete)
         return dist__refuse(DIST_NOMEM, 0, "no memory to keep %zu failures", outcome->failed_count);
-    if (outcome->failed_count == 0 || (silent && !dist__outcome_stopped(outcome))) return DIST_OK;
+    bool failed = outcome->failed_count > 0 && (!silent || dist__outcome_stopped(outcome));
+    dist_error why;
+    if (batch->control && dist__control_cut(batch->control, failed, &why)) {
+        dist__remember(&why);
+        return why.status;
+    }
+    if (!failed) return DIST_OK;
     dist__remember(&outcome->lowest);
     return outcome->lowest.status;
+}
+
+/* A call that its caller looks after while it runs. */
+static dist_status run_looked_after(const struct dist__backend *backend, struct dist__batch *batch,
+                                    const dist_opts *opts, dist_status *refused) {
+    struct dist__control control;
+    dist_error why;
+    dist__control_open(&control, batch, opts);
+    batch->control = &control;
+    batch->abandoned =
+        opts->abandon && backend->executor == DIST_THREAD && (opts->timeout > 0 || opts->token);
+    *refused = backend->run(batch);
+    dist_status status = *refused ? *refused : conclude(batch, opts->silent);
+    if (!*refused && dist__control_cut(&control, batch->outcome.failed_count > 0, &why))
+        batch->cut = why.status;
+    dist__control_close(&control);
+    batch->control = NULL;
+    return status;
 }
 
 static dist_status run_batch(const struct dist__backend *backend, struct dist__batch *batch,
@@ -92,6 +120,7 @@ static dist_status run_batch(const struct dist__backend *backend, struct dist__b
     dist__outcome_init(&batch->outcome, limit, opts->job != NULL);
     if (batch->n == 0) return DIST_OK;
     size_up(batch, opts, backend);
+    if (dist__control_wanted(opts, batch)) return run_looked_after(backend, batch, opts, refused);
     *refused = backend->run(batch);
     return *refused ? *refused : conclude(batch, opts->silent);
 }
@@ -192,6 +221,9 @@ dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_opts *opts)
     dist_status status = dist__check_opts(opts);
     if (!status && opts->names)
         status = dist__refuse(DIST_INVALID, 0, "names: the tasks of par have names of their own");
+    if (!status && opts->abandon)
+        status =
+            dist__refuse(DIST_INVALID, 0, "abandon: not for par, whose tasks are the caller's");
     if (!status) status = dist__check_tasks(tasks, n);
     if (!status) status = dist__check_names("tasks", &batch);
     return leave(status ? status : run(&batch, opts), opts);

@@ -1,6 +1,7 @@
 /* check.c - the checks of the door. */
 #include "check.h"
 #include "error.h"
+#include "os.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,10 +9,8 @@
 /* Every option that is declared and not built yet. */
 /* clang-format off */
 #define NOT_BUILT_ROWS(ROW) \
-    ROW(timeout) ROW(task_timeout) ROW(in_flight) ROW(unordered) ROW(deferred) ROW(abandon) \
-    ROW(retries) ROW(backoff) ROW(rate) ROW(retry_if) ROW(pool) \
-    ROW(token) ROW(worker_init) ROW(worker_exit) ROW(tasks_per_worker) ROW(worker_memory) ROW(on_start) \
-    ROW(on_finish) ROW(user) ROW(cpus) ROW(n_cpus) ROW(progress) ROW(trace)
+    ROW(in_flight) ROW(unordered) ROW(deferred) ROW(pool) ROW(tasks_per_worker) ROW(worker_memory) \
+    ROW(trace)
 /* clang-format on */
 
 static const char *first_not_built(const dist_opts *o) {
@@ -20,6 +19,34 @@ static const char *first_not_built(const dist_opts *o) {
     NOT_BUILT_ROWS(IS_SET)
 #undef IS_SET
     return NULL;
+}
+
+static dist_status check_number(const char *name, double value) {
+    if (value >= 0) return DIST_OK;
+    return dist__refuse(DIST_INVALID, 0, "%s: is %g, must not be below 0", name, value);
+}
+
+static dist_status check_cpus(const dist_opts *o) {
+    if (!o->cpus != !o->n_cpus)
+        return dist__refuse(DIST_INVALID, 0, "%s: is %s while %s is not",
+                            o->cpus ? "n_cpus" : "cpus", o->cpus ? "0" : "NULL",
+                            o->cpus ? "cpus" : "n_cpus");
+    for (size_t k = 0; k < o->n_cpus; k++) {
+        struct dist__affinity before;
+        if (!dist__pin(o->cpus[k], &before))
+            return dist__refuse(DIST_INVALID, 0, "cpus[%zu]: this process may not use CPU %u", k,
+                                o->cpus[k]);
+        dist__unpin(&before);
+    }
+    return DIST_OK;
+}
+
+static dist_status check_numbers(const dist_opts *o) {
+    dist_status status = check_number("timeout", o->timeout);
+    if (!status) status = check_number("task_timeout", o->task_timeout);
+    if (!status) status = check_number("backoff", o->backoff);
+    if (!status) status = check_number("rate", o->rate);
+    return status;
 }
 
 dist_status dist__check_opts(const dist_opts *o) {
@@ -33,7 +60,10 @@ dist_status dist__check_opts(const dist_opts *o) {
     const char *option = first_not_built(o);
     if (option)
         return dist__refuse(DIST_UNSUPPORTED, 0, "%s: this option is not built yet", option);
-    return DIST_OK;
+    if (o->abandon && o->in_place)
+        return dist__refuse(DIST_INVALID, 0, "abandon: not with in_place, which is the caller's");
+    dist_status status = check_numbers(o);
+    return status ? status : check_cpus(o);
 }
 
 dist_status dist__check_array(const char *name, const void *array, size_t n, size_t size) {
@@ -74,12 +104,12 @@ dist_status dist__check_tasks(const dist_task *tasks, size_t n) {
         if (t->result && (t->result_size == 0 || t->result_size > PTRDIFF_MAX))
             return dist__refuse(DIST_INVALID, 0, "tasks[%zu].result_size: is %zu", i,
                                 t->result_size);
-        if (t->priority || t->timeout != 0 || t->retries)
-            return dist__refuse(DIST_UNSUPPORTED, 0, "tasks[%zu].%s: this option is not built yet",
-                                i,
-                                t->priority  ? "priority"
-                                : t->retries ? "retries"
-                                             : "timeout");
+        if (t->priority)
+            return dist__refuse(DIST_UNSUPPORTED, 0,
+                                "tasks[%zu].priority: this option is not built yet", i);
+        if (!(t->timeout >= 0))
+            return dist__refuse(DIST_INVALID, 0, "tasks[%zu].timeout: is %g, must not be below 0",
+                                i, t->timeout);
     }
     return DIST_OK;
 }

@@ -9,7 +9,9 @@ dist_status dist_job_finish(dist_job **job) {
     if (!job || !*job) return DIST_OK;
     dist_job *ended = *job;
     const struct dist__outcome *outcome = &ended->batch.outcome;
-    dist_status status = outcome->failed_count ? outcome->lowest.status : DIST_OK;
+    dist_status status = ended->batch.cut        ? ended->batch.cut
+                         : outcome->failed_count ? outcome->lowest.status
+                                                 : DIST_OK;
     dist__outcome_free(&ended->batch.outcome);
     for (size_t k = 0; k < ended->asked_count; k++) free(ended->asked[k]);
     free(ended->asked);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,12 +66,35 @@ static void async_signals(sigset_t *set) {
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(set, faults[i]);
 }
 
-int dist__thread_start(pthread_t *thread, void *(*main)(void *), void *arg) {
+bool dist__pin(unsigned cpu, struct dist__affinity *before) {
+    struct dist__affinity one = {.is_set = true};
+    const unsigned bits = 8 * sizeof *one.mask;
+    before->is_set = false;
+    if (cpu >= bits * (sizeof one.mask / sizeof *one.mask)) return false;
+    one.mask[cpu / bits] = 1ul << cpu % bits;
+    if (sched_getaffinity(0, sizeof before->mask, (cpu_set_t *)before->mask)) return false;
+    before->is_set = sched_setaffinity(0, sizeof one.mask, (cpu_set_t *)one.mask) == 0;
+    return before->is_set;
+}
+
+void dist__unpin(struct dist__affinity *before) {
+    if (before->is_set) sched_setaffinity(0, sizeof before->mask, (cpu_set_t *)before->mask);
+    before->is_set = false;
+}
+
+int dist__thread_start(pthread_t *thread, void *(*main)(void *), void *arg,
+                       const struct dist__affinity *cpus) {
     sigset_t blocked, before;
     async_signals(&blocked);
     int failed = pthread_sigmask(SIG_BLOCK, &blocked, &before); /* the new thread inherits it */
     if (failed) return failed;
-    failed = pthread_create(thread, NULL, main, arg);
+    pthread_attr_t attr, *given = NULL;
+    if (cpus && !pthread_attr_init(&attr)) {
+        given = &attr;
+        pthread_attr_setaffinity_np(&attr, sizeof cpus->mask, (const cpu_set_t *)cpus->mask);
+    }
+    failed = pthread_create(thread, given, main, arg);
+    if (given) pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }

@@ -46,8 +46,21 @@ uint64_t dist__ticks_per_us(void);
 void dist__futex_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeout_ns, bool shared);
 void dist__futex_wake(_Atomic(uint32_t) *word, int count, bool shared);
 
-/* Starts a thread that blocks all asynchronous signals. Returns 0 or an errno. */
-int dist__thread_start(pthread_t *thread, void *(*main)(void *), void *arg);
+/* The CPUs that a thread may use. */
+struct dist__affinity {
+    bool is_set;
+    unsigned long mask[1024 / (8 * sizeof(unsigned long))];
+};
+
+/* Lets the calling thread run on one CPU only, and keeps in *before where it might run; false (and
+ * before->is_set too) if the system refuses. Undone by unpin. */
+bool dist__pin(unsigned cpu, struct dist__affinity *before);
+void dist__unpin(struct dist__affinity *before);
+
+/* Starts a thread that blocks all asynchronous signals, on the CPUs given, NULL being those of the
+ * calling thread. Returns 0 or an errno. */
+int dist__thread_start(pthread_t *thread, void *(*main)(void *), void *arg,
+                       const struct dist__affinity *cpus);
 
 /* Names the calling thread dist-<what>-<number>. */
 void dist__thread_name(const char *what, unsigned number);

@@ -41,6 +41,13 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->block_size = 0;
     record->scratch = NULL;
     record->scratch_size = 0;
+    record->control = batch->control;
+    record->state = NULL;
+    record->direct = record->begun = false;
+    record->told = DIST_OK;
+    record->limit_ns = UINT64_MAX;
+    record->before_pin.is_set = false;
+    record->caller = batch->abandoned ? NULL : caller;
     unsigned workers = company == DIST__ALONE ? 1 : batch->workers;
     record->crowd = product(caller ? caller->crowd : 1, workers);
     record->process_crowd =
@@ -50,6 +57,12 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->forked = company == DIST__FORKED;
     record->outer = current;
     current = record;
+}
+
+const struct dist__affinity *dist__record_affinity(void) {
+    for (const struct dist__record *r = current; r; r = r->caller)
+        if (r->before_pin.is_set) return &r->before_pin;
+    return NULL;
 }
 
 void dist__record_leave(struct dist__record *record) {
@@ -130,7 +143,7 @@ static uint64_t mix(uint64_t x) {
     return x ^ x >> 31;
 }
 
-static uint64_t random_of(uint64_t seed, uint64_t index, uint64_t count) {
+uint64_t dist__random_of(uint64_t seed, uint64_t index, uint64_t count) {
     const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
     return mix(mix(mix(seed + golden) + (index + 1) * golden) + (count + 1) * golden);
 }
@@ -146,11 +159,11 @@ static void begin_random(struct dist__record *record) {
 uint64_t dist__random_nested_seed(struct dist__record *caller) {
     if (!caller) return 0;
     begin_random(caller);
-    return random_of(caller->seed, caller->index, ~caller->nested_count++);
+    return dist__random_of(caller->seed, caller->index, ~caller->nested_count++);
 }
 
 uint64_t dist_random(void) {
     if (!current) return 0;
     begin_random(current);
-    return random_of(current->seed, current->index, current->random_count++);
+    return dist__random_of(current->seed, current->index, current->random_count++);
 }

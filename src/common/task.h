@@ -4,6 +4,7 @@
 #define DIST_COMMON_TASK_H
 
 #include "dist/dist.h"
+#include "os.h"
 
 enum { DIST__MESSAGE_SIZE = sizeof((dist_error){0}.message) };
 
@@ -40,6 +41,17 @@ struct dist__record {
     unsigned char *block, *block_end; /* of the arena: taken for this worker and not yet used */
     size_t block_size;                /* of the next one */
 
+    /* Of a call that is looked after (control.h); else control and state are NULL. */
+    struct dist__control *control;
+    void *state;       /* by worker_init */
+    bool direct;       /* the thread is the call's supervisor too, and tells itself */
+    bool begun;        /* worker_init has run, worker_exit has not */
+    dist_status told;  /* why dist_cancelled() said yes to this attempt; DIST_OK: it did not */
+    uint64_t began_ns; /* the attempt, if it is timed */
+    uint64_t limit_ns; /* when it is late; UINT64_MAX: never */
+    uint64_t took_ns;  /* the last attempt */
+    struct dist__affinity before_pin;
+
     void *scratch; /* staging for results too large for the stack; owned */
     size_t scratch_size;
 
@@ -47,7 +59,9 @@ struct dist__record {
     bool threaded;          /* a call around this one, in this process, shares the pool's threads */
     unsigned process_crowd; /* the same, process calls only: threads share one pool */
     bool forked;            /* the caller is another process */
-    struct dist__record *outer; /* of the task that made this call, or NULL */
+    struct dist__record *outer;        /* that this thread had before */
+    const struct dist__record *caller; /* of the task that made the call; NULL: none, or it may be
+                                        * gone before this one (.abandon) */
     char message[DIST__MESSAGE_SIZE];
 };
 
@@ -62,6 +76,14 @@ enum dist__company { DIST__ALONE, DIST__THREADED, DIST__FORKED }; /* how a worke
  * frees what it owns. */
 void dist__record_enter(struct dist__record *record, const struct dist__batch *batch,
                         unsigned worker, enum dist__company company);
+
+/* A number that depends on all three and shows no pattern. */
+uint64_t dist__random_of(uint64_t seed, uint64_t index, uint64_t count);
+
+/* The CPUs that threads started now may use, if this thread is pinned for the call it works in;
+ * NULL: those of this thread. */
+const struct dist__affinity *dist__record_affinity(void);
+
 /* The seed of the next call made from inside `caller` without one; 0 if that is NULL. */
 uint64_t dist__random_nested_seed(struct dist__record *caller);
 

@@ -372,6 +372,7 @@ static bool first_worker(struct supervisor *s) {
 
 static dist_status run(struct dist__batch *batch) {
     struct supervisor s;
+    if (batch->control) return dist__refuse(DIST_UNSUPPORTED, 0, "not built yet");
     dist_status status = prepare(&s, batch);
     if (!status && !first_worker(&s)) status = refuse_without_workers(&s);
     if (!status) {

@@ -97,8 +97,10 @@ static void chunk_good(void *self, struct dist__span items, const unsigned char 
         dist__region_mark(((struct chunk_sink *)self)->region, i, DIST__ITEM_DONE);
 }
 
-static void chunk_bad(void *self, const dist_error *error) {
-    dist__region_fail(((struct chunk_sink *)self)->region, error, DIST__ITEM_FAILED);
+static void chunk_bad(void *self, struct dist__span items, const dist_error *error) {
+    dist_error one = *error;
+    for (one.index = items.begin; one.index < items.end; one.index++)
+        dist__region_fail(((struct chunk_sink *)self)->region, &one, DIST__ITEM_FAILED);
 }
 
 /* One chunk, or what is left of it. */

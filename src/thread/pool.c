@@ -2,6 +2,7 @@
 #include "pool.h"
 #include "common/cpus.h"
 #include "common/os.h"
+#include "common/task.h"
 #include "deque.h"
 
 #include <stdlib.h>
@@ -196,7 +197,8 @@ static bool start_thread_locked(void) {
     atomic_store_explicit(&thread->gone, false, memory_order_relaxed);
     dist__park_search(&pool.park);
     add_int(&pool.live, 1);
-    thread->present = !dist__thread_start(&thread->handle, thread_main, thread);
+    thread->present =
+        !dist__thread_start(&thread->handle, thread_main, thread, dist__record_affinity());
     if (thread->present) return true;
     add_int(&pool.live, -1);
     dist__park_found(&pool.park);

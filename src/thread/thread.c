@@ -1,6 +1,7 @@
 /* thread.c - the backend: a call becomes a loop whose places the caller and pool threads take. */
 #include "common/backend.h"
 #include "common/cpus.h"
+#include "crew.h"
 #include "watch.h"
 
 enum { DEFAULT_MOST = 32, DEFAULT_MORE = 4 };
@@ -38,6 +39,10 @@ static void begin(void) {
 
 static dist_status run(struct dist__batch *batch) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (batch->control) {
+        pthread_once(&once, begin);
+        return dist__crew_run(batch);
+    }
     if (batch->workers == 1) {
         run_alone(batch);
         return DIST_OK;

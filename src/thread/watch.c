@@ -259,7 +259,8 @@ static bool start_watch(void) {
         watch.started)
         dist__futex_wake(&watch.state, 1, false);
     if (!watch.started && !is_state(STOPPED))
-        watch.started = dist__thread_start(&watch.thread, watch_main, NULL) == 0;
+        watch.started =
+            dist__thread_start(&watch.thread, watch_main, NULL, dist__record_affinity()) == 0;
     bool watched = watch.started && is_state(AWAKE);
     pthread_mutex_unlock(&watch.lock);
     return watched;

@@ -1,0 +1,295 @@
+/* attempt.c - the worker's side of a call that is looked after. */
+#include "control.h"
+#include "token.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FULL_RING_NS = 50000 }; /* between two tries to put a note into it */
+
+/* ------------------------------------------------------------------ the worker */
+
+/* True: the supervisor has left; see .abandon. */
+static bool is_deserted(const struct dist__control *control) {
+    /* relaxed: a fact by itself */
+    return atomic_load_explicit(&control->desk->deserted, memory_order_relaxed) != 0;
+}
+
+static void ring_bell(const struct dist__control *control) {
+    if (!dist__bell_must_ring(&control->desk->asleep) || control->bell < 0) return;
+    uint64_t one = 1;
+    int saved = errno;
+    if (write(control->bell, &one, sizeof one) < 0) { /* it is full: it rings already */
+    }
+    errno = saved;
+}
+
+static void push_note(struct dist__control *control, const struct dist__note *note) {
+    struct dist__ring *ring = &control->desk->ring[note->worker];
+    while (!is_deserted(control)) {
+        bool pushed = dist__ring_push(ring, note);
+        ring_bell(control);
+        if (pushed) return;
+        nanosleep(&(struct timespec){.tv_nsec = FULL_RING_NS}, NULL);
+    }
+}
+
+void dist__worker_tell(struct dist__control *control, struct dist__record *record,
+                       enum dist__note_kind kind, struct dist__span items,
+                       const dist_error *error) {
+    if (kind == DIST__SUCCEEDED && control->rings) {
+        _Atomic(uint64_t) *finished = &control->desk->ring[record->worker].finished;
+        /* relaxed: one writer, and a number to look at */
+        uint64_t so_far = atomic_load_explicit(finished, memory_order_relaxed);
+        atomic_store_explicit(finished, so_far + (items.end - items.begin), memory_order_relaxed);
+        if (!control->heard) return;
+    }
+    struct dist__note note = {.kind = kind,
+                              .worker = record->worker,
+                              .begin = items.begin,
+                              .end = items.end,
+                              .at_ns = dist__now_ns(),
+                              .took_ns = record->took_ns};
+    if (error) note.error = *error;
+    if (control->rings && !record->direct) push_note(control, &note);
+    else dist__control_take(control, &note);
+}
+
+bool dist__worker_begin(struct dist__control *control, struct dist__record *record) {
+    const dist_opts *opts = &control->opts;
+    record->begun = true;
+    if (opts->cpus) dist__pin(opts->cpus[record->worker % opts->n_cpus], &record->before_pin);
+    if (!opts->worker_init) return true;
+    record->code = 0;
+    int code = opts->worker_init(&record->state, record->worker, opts->user);
+    if (!code) return true;
+    record->begun = false;
+    dist__unpin(&record->before_pin);
+    dist_error error = {.status = DIST_FAILED, .code = code, .worker = record->worker};
+    if (record->code)
+        snprintf(error.message, sizeof error.message, "worker_init: %.140s", record->message);
+    else snprintf(error.message, sizeof error.message, "worker_init: returned %d", code);
+    dist__worker_tell(control, record, DIST__INIT_FAILED, (struct dist__span){0, 0}, &error);
+    return false;
+}
+
+void dist__worker_end(struct dist__control *control, struct dist__record *record) {
+    const dist_opts *opts = &control->opts;
+    if (!record->begun) return;
+    record->begun = false;
+    if (opts->worker_exit && !is_deserted(control))
+        opts->worker_exit(record->state, record->worker, opts->user);
+    dist__unpin(&record->before_pin);
+}
+
+/* The time of the next start, which is then this worker's. */
+static uint64_t draw_turn(const struct dist__control *control) {
+    _Atomic(uint64_t) *turn = &control->desk->turn;
+    uint64_t mine, next = atomic_load_explicit(turn, memory_order_relaxed), now = dist__now_ns();
+    do mine = next > now ? next : now; /* relaxed: a time by itself */
+    while (!atomic_compare_exchange_weak_explicit(turn, &next, mine + control->turn_ns,
+                                                  memory_order_relaxed, memory_order_relaxed));
+    return mine;
+}
+
+/* The worker is the supervisor: it goes on with that while it waits. */
+static void wait_as_supervisor(struct dist__control *control, uint64_t until_ns) {
+    struct pollfd polled[2];
+    dist__control_arm(control);
+    dist__control_hear(control);
+    if (!dist__control_has_ended(control)) dist__control_sleep(control, polled, 0, until_ns);
+}
+
+bool dist__worker_turn(struct dist__control *control, const struct dist__record *record) {
+    if (control->turn_ns == 0) return true;
+    uint64_t mine = draw_turn(control), now;
+    while (!dist__control_has_ended(control) && (now = dist__now_ns()) < mine) {
+        if (control->rings && !record->direct)
+            dist__futex_wait(&control->desk->ended, DIST_OK, (int64_t)(mine - now), true);
+        else wait_as_supervisor(control, mine);
+    }
+    return !dist__control_has_ended(control);
+}
+
+/* ------------------------------------------------------------------ one attempt */
+
+unsigned dist__attempts_of(const struct dist__control *control, size_t i) {
+    if (!control->attempts) return 1;
+    /* relaxed: whoever holds the item writes it, and holding it is passed on by other means */
+    uint32_t attempts = atomic_load_explicit(&control->attempts[i], memory_order_relaxed);
+    return attempts ? attempts : 1;
+}
+
+static unsigned count_attempt(const struct dist__control *control, struct dist__span items) {
+    if (!control->attempts) return 1;
+    for (size_t i = items.begin; i < items.end; i++) {
+        /* relaxed: see above */
+        uint32_t before = atomic_load_explicit(&control->attempts[i], memory_order_relaxed);
+        atomic_store_explicit(&control->attempts[i], before + 1, memory_order_relaxed);
+    }
+    return dist__attempts_of(control, items.begin);
+}
+
+double dist__attempt_limit(const struct dist__control *control, size_t i) {
+    const struct dist__batch *batch = control->batch;
+    bool own = batch->kind == DIST__PAR_TASKS && batch->tasks[i].timeout > 0;
+    return own ? batch->tasks[i].timeout : control->opts.task_timeout;
+}
+
+void dist__attempt_begin(struct dist__control *control, struct dist__record *record,
+                         struct dist__span items) {
+    record->attempt = count_attempt(control, items);
+    record->told = DIST_OK;
+    record->took_ns = 0;
+    record->limit_ns = UINT64_MAX;
+    if (control->heard || control->limited) record->began_ns = dist__now_ns();
+    if (control->rings) {
+        struct dist__ring *ring = &control->desk->ring[record->worker];
+        /* relaxed: for the supervisor's information */
+        atomic_store_explicit(&ring->running_begin, items.begin, memory_order_relaxed);
+        atomic_store_explicit(&ring->running_end, items.end, memory_order_relaxed);
+    }
+    double limit = control->limited ? dist__attempt_limit(control, items.begin) : 0;
+    if (limit > 0) record->limit_ns = dist__after(record->began_ns, limit);
+    if (control->opts.on_start && record->attempt == 1)
+        dist__worker_tell(control, record, DIST__STARTED, items, NULL);
+}
+
+void dist__attempt_end(const struct dist__control *control, const struct dist__record *record) {
+    if (!control->rings) return;
+    /* relaxed: see above */
+    atomic_store_explicit(&control->desk->ring[record->worker].running_end, 0,
+                          memory_order_relaxed);
+}
+
+/* Why the task that runs in this record should return; DIST_OK: it should not. */
+static dist_status reason_to_return(const struct dist__record *record) {
+    const struct dist__control *control = record->control;
+    if (!control) return DIST_OK;
+    /* relaxed: a fact by itself */
+    uint32_t ended = atomic_load_explicit(&control->desk->ended, memory_order_relaxed);
+    if (ended) return ended == DIST_TIMEOUT ? DIST_TIMEOUT : DIST_CANCELLED;
+    if (dist_token_cancelled(control->opts.token)) return DIST_CANCELLED;
+    uint64_t first =
+        record->limit_ns < control->deadline_ns ? record->limit_ns : control->deadline_ns;
+    return first != UINT64_MAX && dist__now_ns() >= first ? DIST_TIMEOUT : DIST_OK;
+}
+
+bool dist_cancelled(void) {
+    struct dist__record *record = dist__record_current();
+    if (!record) return false;
+    if (record->told) return true;
+    dist_status why = DIST_OK;
+    for (const struct dist__record *r = record; r && !why; r = r->caller) why = reason_to_return(r);
+    record->told = why;
+    return why != DIST_OK;
+}
+
+int dist__attempt_verdict(struct dist__record *record, int code) {
+    const struct dist__control *control = record->control;
+    uint64_t now = control->heard || control->limited ? dist__now_ns() : 0;
+    if (now) record->took_ns = now - record->began_ns;
+    dist_status why = record->told              ? record->told
+                      : now >= record->limit_ns ? DIST_TIMEOUT
+                                                : DIST_OK;
+    if (why == DIST_OK) return code;
+    bool late = record->limit_ns != UINT64_MAX && now >= record->limit_ns;
+    if (late)
+        snprintf(record->message, sizeof record->message, "took longer than its limit of %g s",
+                 dist__attempt_limit(control, record->index));
+    else if (!record->code)
+        snprintf(record->message, sizeof record->message, "was told that the call has %s",
+                 why == DIST_TIMEOUT ? "used up its time" : "been cancelled");
+    if (!record->code) record->code = code ? code : why == DIST_TIMEOUT ? ETIMEDOUT : ECANCELED;
+    record->status = why;
+    record->named_lost = true; /* a chunk has failed as a whole */
+    return code ? code : record->code;
+}
+
+void *dist_worker_state(void) {
+    struct dist__record *record = dist__record_current();
+    return record ? record->state : NULL;
+}
+
+/* ------------------------------------------------------------------ items of a hand-out */
+
+struct told_sink {
+    struct dist__control *control;
+    const struct dist__batch *batch;
+    struct dist__record *record;
+};
+
+static void succeeded(void *self, struct dist__span items, const unsigned char *stage) {
+    struct told_sink *to = self;
+    if (items.begin >= items.end) return;
+    unsigned char *result = dist__batch_result(to->batch, items.begin);
+    if (stage && stage != result)
+        memcpy(result, stage,
+               (items.end - items.begin) * dist__batch_result_size(to->batch, items.begin));
+    dist__worker_tell(to->control, to->record, DIST__SUCCEEDED, items, NULL);
+}
+
+static void failed(void *self, struct dist__span items, const dist_error *error) {
+    struct told_sink *to = self;
+    dist__worker_tell(to->control, to->record, DIST__FAILED, items, error);
+}
+
+/* Memory for the results of these items. False: there is none, and this was told. */
+static bool find_stage(const struct told_sink *to, struct dist__span items, unsigned char **stage) {
+    size_t size = (items.end - items.begin) * dist__batch_result_size(to->batch, items.begin);
+    *stage = dist__batch_result(to->batch, items.begin);
+    if (size == 0 || to->batch->in_place) return true;
+    *stage = dist__record_scratch(to->record, size);
+    if (*stage) return true;
+    dist_error error = {.status = DIST_NOMEM,
+                        .code = ENOMEM,
+                        .attempts = to->record->attempt,
+                        .worker = to->record->worker};
+    snprintf(error.message, sizeof error.message, "no memory to stage results of %zu bytes", size);
+    dist__worker_tell(to->control, to->record, DIST__FAILED, items, &error);
+    return false;
+}
+
+/* One item or one chunk. Returns how many items are settled. */
+static size_t attempt(struct told_sink *to, struct dist__span items) {
+    struct dist__sink sink = {succeeded, failed, to};
+    unsigned char *stage;
+    dist__attempt_begin(to->control, to->record, items);
+    size_t settled = items.end - items.begin;
+    if (find_stage(to, items, &stage))
+        settled = dist__batch_attempt(to->batch, items, stage, to->record, &sink);
+    dist__attempt_end(to->control, to->record);
+    return settled;
+}
+
+/* What the supervisor would do meanwhile, where the worker is the supervisor. */
+static void look_around(struct dist__control *control, const struct dist__record *record) {
+    if (control->rings && !record->direct) return;
+    dist__control_hear(control);
+    dist__control_draw(control);
+}
+
+bool dist__attempt_items(struct dist__control *control, const struct dist__batch *batch,
+                         struct dist__record *record, struct dist__span items) {
+    struct told_sink to = {control, batch, record};
+    while (items.begin < items.end) {
+        look_around(control, record);
+        if (dist__control_has_ended(control) ||
+            dist__outcome_past_stop(&batch->outcome, items.begin))
+            break;
+        if (!record->begun && !dist__worker_begin(control, record)) {
+            dist__worker_tell(control, record, DIST__LEFT_OUT, items, NULL);
+            return false;
+        }
+        if (!dist__worker_turn(control, record)) break;
+        size_t end = items.begin + 1;
+        if (batch->kind == DIST__MAP_CHUNKS) end = dist__batch_chunk_end(batch, items.begin);
+        if (end > items.end) end = items.end;
+        items.begin += attempt(&to, (struct dist__span){items.begin, end});
+    }
+    if (items.begin < items.end) dist__worker_tell(control, record, DIST__LEFT_OUT, items, NULL);
+    return true;
+}

@@ -1,0 +1,373 @@
+/* control.c - the supervisor's side of a call that is looked after. */
+#include "control.h"
+#include "error.h"
+#include "token.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { BACKOFF_DOUBLINGS = 10, DEAF_NS = 1000000 }; /* a look without a bell */
+
+/* ------------------------------------------------------------------ begin and end */
+
+bool dist__control_wanted(const dist_opts *o, const struct dist__batch *batch) {
+    if (o->timeout > 0 || o->task_timeout > 0 || o->retries || o->rate > 0 || o->token ||
+        o->worker_init || o->worker_exit || o->cpus || o->on_start || o->on_finish || o->progress)
+        return true;
+    for (size_t i = 0; batch->kind == DIST__PAR_TASKS && i < batch->n; i++)
+        if (batch->tasks[i].timeout > 0 || batch->tasks[i].retries) return true;
+    return false;
+}
+
+uint64_t dist__after(uint64_t from_ns, double seconds) {
+    double ns = seconds * 1e9;
+    return ns < (double)(UINT64_MAX / 2) ? from_ns + (uint64_t)ns : UINT64_MAX;
+}
+
+void dist__control_open(struct dist__control *control, struct dist__batch *batch,
+                        const dist_opts *opts) {
+    *control = (struct dist__control){.opts = *opts, .batch = batch, .lowest_open = SIZE_MAX};
+    control->begin_ns = dist__now_ns();
+    control->deadline_ns =
+        opts->timeout > 0 ? dist__after(control->begin_ns, opts->timeout) : UINT64_MAX;
+    control->turn_ns = opts->rate > 0 ? dist__after(0, 1 / opts->rate) : 0;
+    control->limited = opts->task_timeout > 0;
+    control->heard = opts->on_start || opts->on_finish;
+    control->retried = opts->retries != 0;
+    for (size_t i = 0; batch->kind == DIST__PAR_TASKS && i < batch->n; i++) {
+        control->limited |= batch->tasks[i].timeout > 0;
+        control->retried |= batch->tasks[i].retries != 0;
+    }
+    dist__token_ref(opts->token);
+    control->bell = batch->n ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+    dist__progress_begin(&control->progress, opts->progress, batch->n);
+}
+
+size_t dist__desk_size(unsigned workers) {
+    return sizeof(struct dist__desk) + workers * sizeof(struct dist__ring);
+}
+
+static size_t finished_so_far(const struct dist__control *control) {
+    size_t finished = 0;
+    for (unsigned k = 0; k < control->rings; k++) /* relaxed: a number to look at */
+        finished += atomic_load_explicit(&control->desk->ring[k].finished, memory_order_relaxed);
+    return control->rings ? finished : control->succeeded;
+}
+
+void dist__control_close(struct dist__control *control) {
+    dist__progress_end(&control->progress, finished_so_far(control) + control->failed,
+                       control->failed);
+    if (control->bell >= 0) close(control->bell);
+    dist__token_unref(control->opts.token);
+    free(control->waiting);
+}
+
+bool dist__control_has_ended(const struct dist__control *control) {
+    /* relaxed: a fact by itself */
+    return atomic_load_explicit(&control->desk->ended, memory_order_relaxed) != DIST_OK;
+}
+
+void dist__control_end(struct dist__control *control, const dist_error *why) {
+    if (dist__control_has_ended(control)) return;
+    control->why = *why;
+    /* relaxed: see dist__control_has_ended */
+    atomic_store_explicit(&control->desk->ended, why->status, memory_order_relaxed);
+    dist__futex_wake(&control->desk->ended, INT32_MAX, true); /* those who wait for their turn */
+}
+
+bool dist__control_check(struct dist__control *control) {
+    if (dist__control_has_ended(control)) return true;
+    dist_error why = {.status = DIST_OK};
+    if (dist_token_cancelled(control->opts.token)) {
+        why = (dist_error){.status = DIST_CANCELLED, .message = "cancelled by the call's token"};
+    } else if (control->deadline_ns != UINT64_MAX && dist__now_ns() >= control->deadline_ns) {
+        why.status = DIST_TIMEOUT;
+        snprintf(why.message, sizeof why.message, "the call's limit of %g s has passed",
+                 control->opts.timeout);
+    }
+    if (why.status) dist__control_end(control, &why);
+    return why.status != DIST_OK;
+}
+
+bool dist__control_cut(const struct dist__control *control, bool failed, dist_error *why) {
+    const struct dist__batch *batch = control->batch;
+    if (control->why.status == DIST_OK || control->lowest_open == SIZE_MAX) return false;
+    if (failed && batch->outcome.lowest.index < control->lowest_open) return false;
+    *why = control->why;
+    why->index = control->lowest_open;
+    dist__batch_describe(batch, why);
+    return true;
+}
+
+void dist__control_leave_desk(struct dist__control *control) {
+    control->succeeded = finished_so_far(control);
+    control->rings = 0;
+    control->desk = NULL;
+}
+
+/* ------------------------------------------------------------------ retries */
+
+static void sink_down(struct dist__retry *heap, size_t count, size_t at) {
+    for (size_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && heap[child + 1].due_ns < heap[child].due_ns) child++;
+        if (heap[at].due_ns <= heap[child].due_ns) return;
+        struct dist__retry moved = heap[at];
+        heap[at] = heap[child], heap[child] = moved;
+    }
+}
+
+/* False: no memory to wait. */
+static bool wait_for_retry(struct dist__control *control, struct dist__retry retry) {
+    if (control->waiting_count == control->waiting_room) {
+        size_t room = control->waiting_room ? 2 * control->waiting_room : 16;
+        struct dist__retry *grown = realloc(control->waiting, room * sizeof *grown);
+        if (!grown) return false;
+        control->waiting = grown;
+        control->waiting_room = room;
+    }
+    struct dist__retry *heap = control->waiting;
+    size_t at = control->waiting_count++;
+    for (; at > 0 && heap[(at - 1) / 2].due_ns > retry.due_ns; at = (at - 1) / 2)
+        heap[at] = heap[(at - 1) / 2];
+    heap[at] = retry;
+    return true;
+}
+
+static struct dist__retry take_first(struct dist__control *control) {
+    struct dist__retry first = control->waiting[0];
+    control->waiting[0] = control->waiting[--control->waiting_count];
+    sink_down(control->waiting, control->waiting_count, 0);
+    return first;
+}
+
+bool dist__control_due(struct dist__control *control, struct dist__span *items) {
+    while (control->waiting_count && control->waiting[0].due_ns <= dist__now_ns()) {
+        *items = take_first(control).items;
+        if (!dist__outcome_past_stop(&control->batch->outcome, items->begin)) return true;
+        dist__control_skip(control, *items);
+    }
+    return false;
+}
+
+void dist__control_drop_retries(struct dist__control *control) {
+    size_t kept = 0;
+    for (size_t k = 0; k < control->waiting_count; k++) {
+        struct dist__retry retry = control->waiting[k];
+        if (dist__control_has_ended(control) ||
+            dist__outcome_past_stop(&control->batch->outcome, retry.items.begin))
+            dist__control_skip(control, retry.items);
+        else control->waiting[kept++] = retry;
+    }
+    control->waiting_count = kept;
+    for (size_t at = kept / 2; at-- > 0;) sink_down(control->waiting, kept, at);
+}
+
+static unsigned retries_of(const struct dist__control *control, size_t i) {
+    const struct dist__batch *batch = control->batch;
+    bool own = batch->kind == DIST__PAR_TASKS && batch->tasks[i].retries;
+    return own ? batch->tasks[i].retries : control->opts.retries;
+}
+
+/* Doubled for each attempt, and shortened by up to a half ("equal jitter", Marc Brooker,
+ * "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). */
+static uint64_t pause_end(const struct dist__control *control, size_t index, unsigned attempts) {
+    unsigned doublings = attempts - 1 < BACKOFF_DOUBLINGS ? attempts - 1 : BACKOFF_DOUBLINGS;
+    double part =
+        (double)(dist__random_of(control->batch->seed, index, ~(uint64_t)attempts) >> 11) /
+        (double)(UINT64_C(1) << 53);
+    double pause = control->opts.backoff * (double)(1u << doublings) * (1 - part / 2);
+    return pause > 0 ? dist__after(dist__now_ns(), pause) : 0;
+}
+
+/* ------------------------------------------------------------------ notes */
+
+static dist_event event_of(const struct dist__control *control, const struct dist__note *note,
+                           size_t i) {
+    dist_error about = {.index = i};
+    dist__batch_describe(control->batch, &about);
+    dist_event event = {.index = i,
+                        .done = control->succeeded + control->failed,
+                        .failed = control->failed,
+                        .total = control->batch->n,
+                        .name = about.name,
+                        .item = about.item,
+                        .worker = note->worker};
+    double seconds = (double)(dist__now_ns() - control->begin_ns) * 1e-9;
+    event.eta = dist__progress_eta(event.done, event.total, seconds);
+    return event;
+}
+
+static void tell_start(struct dist__control *control, const struct dist__note *note) {
+    if (!control->opts.on_start) return;
+    for (size_t i = note->begin; i < note->end; i++) {
+        dist_event event = event_of(control, note, i);
+        control->opts.on_start(&event, control->opts.user);
+    }
+}
+
+static void tell_finish(struct dist__control *control, const struct dist__note *note, size_t i,
+                        const dist_error *error) {
+    if (!control->opts.on_finish) return;
+    dist_event event = event_of(control, note, i);
+    event.seconds = (double)note->took_ns * 1e-9;
+    event.error = error;
+    event.result = error ? NULL : dist__batch_result(control->batch, i);
+    control->opts.on_finish(&event, control->opts.user);
+}
+
+static void take_success(struct dist__control *control, const struct dist__note *note) {
+    if (control->land) control->land(control->self, (struct dist__span){note->begin, note->end});
+    for (size_t i = note->begin; i < note->end; i++) {
+        control->succeeded++;
+        tell_finish(control, note, i, NULL);
+    }
+}
+
+static bool interrupted(const struct dist__control *control, const dist_error *error) {
+    return dist__control_has_ended(control) &&
+           (error->status == DIST_TIMEOUT || error->status == DIST_CANCELLED);
+}
+
+static bool worth_another(const struct dist__control *control, const dist_error *error) {
+    if (dist__control_has_ended(control) || error->attempts > retries_of(control, error->index) ||
+        dist__outcome_past_stop(&control->batch->outcome, error->index))
+        return false;
+    return !control->opts.retry_if || control->opts.retry_if(error, control->opts.user);
+}
+
+static void take_failure(struct dist__control *control, const struct dist__note *note) {
+    dist_error error = note->error;
+    struct dist__span items = {note->begin, note->end};
+    error.index = items.begin;
+    error.message[sizeof error.message - 1] = '\0';
+    dist__batch_describe(control->batch, &error);
+    dist__control_check(control); /* the task may know already that the time is up */
+    if (worth_another(control, &error)) {
+        struct dist__retry retry = {pause_end(control, items.begin, error.attempts), items};
+        if (wait_for_retry(control, retry)) {
+            if (control->heard_of) control->heard_of(control->self, items, true);
+            return;
+        }
+    }
+    if (interrupted(control, &error) && items.begin < control->lowest_open)
+        control->lowest_open = items.begin;
+    for (size_t i = items.begin; i < items.end; i++) {
+        error.index = i;
+        dist__batch_describe(control->batch, &error);
+        dist__outcome_fail(&control->batch->outcome, &error);
+        control->failed++;
+        tell_finish(control, note, i, &error);
+    }
+    if (control->heard_of) control->heard_of(control->self, items, false);
+}
+
+void dist__control_take(struct dist__control *control, const struct dist__note *note) {
+    bool valid = note->begin < note->end && note->end <= control->batch->n;
+    switch (note->kind) {
+    case DIST__STARTED:
+        if (valid) tell_start(control, note);
+        return;
+    case DIST__SUCCEEDED:
+        if (valid) take_success(control, note);
+        return;
+    case DIST__FAILED:
+        if (valid) take_failure(control, note);
+        return;
+    case DIST__LEFT_OUT:
+        if (valid) dist__control_skip(control, (struct dist__span){note->begin, note->end});
+        return;
+    case DIST__INIT_FAILED: dist__control_end(control, &note->error); return;
+    }
+}
+
+/* The ring whose next note is the oldest, or NULL. */
+static struct dist__ring *oldest_ring(const struct dist__control *control) {
+    struct dist__ring *oldest = NULL;
+    uint64_t at_ns = UINT64_MAX;
+    for (unsigned k = 0; k < control->rings; k++) {
+        struct dist__ring *ring = &control->desk->ring[k];
+        const struct dist__note *note = dist__ring_peek(ring);
+        if (!note || (oldest && note->at_ns >= at_ns)) continue;
+        oldest = ring;
+        at_ns = note->at_ns;
+    }
+    return oldest;
+}
+
+void dist__control_hear(struct dist__control *control) {
+    dist__control_check(control);
+    for (struct dist__ring *ring; (ring = oldest_ring(control));) {
+        dist__control_take(control, dist__ring_peek(ring));
+        dist__ring_drop(ring);
+    }
+}
+
+void dist__control_skip(struct dist__control *control, struct dist__span items) {
+    if (items.begin >= items.end) return;
+    if (items.begin < control->lowest_open) control->lowest_open = items.begin;
+    dist__outcome_skip(&control->batch->outcome, items.begin, items.end);
+}
+
+void dist__control_interrupted(struct dist__control *control, struct dist__span items,
+                               unsigned worker) {
+    struct dist__note note = {
+        .kind = DIST__FAILED, .begin = items.begin, .end = items.end, .worker = worker};
+    note.error =
+        (dist_error){.status = control->why.status == DIST_TIMEOUT ? DIST_TIMEOUT : DIST_CANCELLED,
+                     .attempts = dist__attempts_of(control, items.begin),
+                     .worker = worker,
+                     .message = "was running when the call ended"};
+    dist__control_take(control, &note);
+}
+
+void dist__control_no_memory(struct dist__control *control, struct dist__span items) {
+    struct dist__note note = {.kind = DIST__FAILED, .begin = items.begin, .end = items.end};
+    note.error = (dist_error){.status = DIST_NOMEM,
+                              .attempts = UINT_MAX, /* there will not be another */
+                              .message = "no memory for a further attempt"};
+    dist__control_take(control, &note);
+}
+
+/* ------------------------------------------------------------------ sleeping */
+
+static uint64_t next_time(const struct dist__control *control, uint64_t until_ns) {
+    uint64_t next = until_ns, drawn = dist__progress_due_ns(&control->progress);
+    if (drawn < next) next = drawn;
+    if (control->waiting_count && control->waiting[0].due_ns < next)
+        next = control->waiting[0].due_ns;
+    if (!dist__control_has_ended(control) && control->deadline_ns < next)
+        next = control->deadline_ns;
+    return next;
+}
+
+void dist__control_arm(struct dist__control *control) { dist__bell_arm(&control->desk->asleep); }
+
+void dist__control_draw(struct dist__control *control) {
+    dist__progress_draw(&control->progress, finished_so_far(control) + control->failed,
+                        control->failed);
+}
+
+int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nfds_t count,
+                        uint64_t until_ns) {
+    dist__control_draw(control);
+    bool watch_token = control->opts.token && !dist__control_has_ended(control);
+    polled[0] = (struct pollfd){.fd = control->bell, .events = POLLIN};
+    polled[1] = (struct pollfd){.fd = watch_token ? dist__token_fd(control->opts.token) : -1,
+                                .events = POLLIN};
+    uint64_t now = dist__now_ns(), next = next_time(control, until_ns);
+    uint64_t ns = next > now ? next - now : 0;
+    if (control->bell < 0 && ns > DEAF_NS) ns = DEAF_NS;
+    struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000),
+                             .tv_nsec = (long)(ns % 1000000000)};
+    int ready = ppoll(polled, count + 2, next == UINT64_MAX && ns > DEAF_NS ? NULL : &limit, NULL);
+    uint64_t rung;
+    if (ready > 0 && polled[0].revents && read(control->bell, &rung, sizeof rung) < 0) {
+    } /* empty after all */
+    return ready;
+}

@@ -1,0 +1,158 @@
+/* control.h - a call that its caller looks after while the workers run the items: limits, retries,
+ * hooks, progress, cancelling, workers with a state. Calls without such options have none of this.
+ *
+ *     worker                                   caller ("supervisor")
+ *     dist__worker_begin                       dist__control_open
+ *     dist__attempt_begin, the task,           until all is done: dist__control_hear (notes from
+ *     its outcome by dist__worker_tell          the rings), dist__control_due (retries), end, sleep
+ *     dist__worker_end                         dist__control_close
+ *
+ * The supervisor alone writes the outcome, decides about retries and runs the caller's hooks. */
+#ifndef DIST_COMMON_CONTROL_H
+#define DIST_COMMON_CONTROL_H
+
+#include "batch.h"
+#include "note.h"
+#include "os.h"
+#include "progress.h"
+
+#include <poll.h>
+
+/* What all workers see: in shared memory for processes. Zero is the right beginning. */
+struct dist__desk {
+    alignas(64) _Atomic(uint32_t) asleep; /* the supervisor is, or will be in a moment [bell] */
+    _Atomic(uint32_t) ended;    /* a dist_status: the call ends before its time; a futex */
+    _Atomic(uint32_t) deserted; /* the supervisor has left its workers alone; see .abandon */
+    alignas(64) _Atomic(uint64_t) turn; /* with a rate: when the next attempt may start */
+    struct dist__ring ring[];           /* one for each worker */
+};
+
+struct dist__retry { /* items that wait for their next attempt, or may have it now */
+    uint64_t due_ns;
+    struct dist__span items;
+};
+
+struct dist__control {
+    dist_opts opts; /* a copy */
+    struct dist__batch *batch;
+    uint64_t begin_ns, deadline_ns; /* of the call; no deadline: UINT64_MAX */
+    uint64_t turn_ns;               /* between two starts; 0: no rate */
+    bool limited;                   /* attempts have limits of their own */
+    bool heard;                     /* hooks want to hear of each item */
+    bool retried;                   /* items may get further attempts */
+    struct dist__desk *desk;
+    unsigned rings;              /* of the desk; 0: INLINE, where the caller is the worker */
+    _Atomic(uint32_t) *attempts; /* of each item, so far: its worker counts; NULL: no retries */
+    int bell;                    /* an eventfd; -1: the supervisor looks around each millisecond */
+
+    /* Of the backend; may be NULL. `land`: brings results to the caller's memory before a hook is
+     * told. `heard_of`: a failure has been read; `again`: the items wait for a further attempt. */
+    void (*land)(void *self, struct dist__span items);
+    void (*heard_of)(void *self, struct dist__span items, bool again);
+    void *self;
+
+    /* The supervisor's own. */
+    size_t failed, succeeded;    /* items, as far as notes tell */
+    size_t lowest_open;          /* item that has not ended because the call did; SIZE_MAX: none */
+    dist_error why;              /* the call's error, if it ended before its time */
+    struct dist__retry *waiting; /* a heap by due_ns */
+    size_t waiting_count, waiting_room;
+    struct dist__progress progress;
+};
+
+/* ------------------------------------------------------------------ the supervisor */
+
+/* True if the options ask for any of this. */
+bool dist__control_wanted(const dist_opts *opts, const struct dist__batch *batch);
+
+/* `seconds` after a time; UINT64_MAX if that is never. */
+uint64_t dist__after(uint64_t from_ns, double seconds);
+
+/* The backend then sets desk, rings (and attempts, if retried) before the first worker starts. */
+void dist__control_open(struct dist__control *control, struct dist__batch *batch,
+                        const dist_opts *opts);
+size_t dist__desk_size(unsigned workers); /* bytes */
+
+/* Frees what open and the retries took; draws the progress for the last time. */
+void dist__control_close(struct dist__control *control);
+
+/* Takes all notes there are, in the order in which they were written. */
+void dist__control_hear(struct dist__control *control);
+
+/* The same for one note; for INLINE, and for what a dead worker could not say. */
+void dist__control_take(struct dist__control *control, const struct dist__note *note);
+
+/* Ends the call if its time is up or its token cancelled. True: it has ended, now or before. */
+bool dist__control_check(struct dist__control *control);
+void dist__control_end(struct dist__control *control, const dist_error *why);
+bool dist__control_has_ended(const struct dist__control *control);
+
+/* Takes the next items whose retry is due. False: there are none now. */
+bool dist__control_due(struct dist__control *control, struct dist__span *items);
+
+/* Gives up all retries above the stop, or, if the call has ended, all of them. */
+void dist__control_drop_retries(struct dist__control *control);
+
+/* Items that will not run. */
+void dist__control_skip(struct dist__control *control, struct dist__span items);
+
+/* An error for items that the end of the call interrupted. */
+void dist__control_interrupted(struct dist__control *control, struct dist__span items,
+                               unsigned worker);
+
+/* Items that should have another attempt, and cannot: they have failed. */
+void dist__control_no_memory(struct dist__control *control, struct dist__span items);
+
+void dist__control_draw(struct dist__control *control); /* the progress, if it is time */
+
+/* Before the supervisor looks at the rings and at what else workers may change: what they do after
+ * that wakes it from its next sleep. */
+void dist__control_arm(struct dist__control *control);
+
+/* Sleeps until the bell, one of `count` descriptors in polled[2..], the token, or a time:
+ * `until_ns` or whatever of the call's own comes first. polled[0] and polled[1] are filled in here.
+ * Returns as poll does. Draws the progress. */
+int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nfds_t count,
+                        uint64_t until_ns);
+
+/* True if the call ended before its time and this matters: an item had not ended, below the lowest
+ * failure if it `failed`. Then *why is what the caller hears. */
+bool dist__control_cut(const struct dist__control *control, bool failed, dist_error *why);
+
+/* The workers are gone: the desk may go too. */
+void dist__control_leave_desk(struct dist__control *control);
+
+/* ------------------------------------------------------------------ a worker */
+
+/* Before the first item: pins the worker and runs worker_init. False: that failed, and was told. */
+bool dist__worker_begin(struct dist__control *control, struct dist__record *record);
+void dist__worker_end(struct dist__control *control, struct dist__record *record);
+
+/* Waits until an attempt may start. False: the call has ended before. */
+bool dist__worker_turn(struct dist__control *control, const struct dist__record *record);
+
+/* Attempts of item i so far, at least 1. */
+unsigned dist__attempts_of(const struct dist__control *control, size_t i);
+
+/* Its limit in seconds; 0: none. */
+double dist__attempt_limit(const struct dist__control *control, size_t i);
+
+/* Counts an attempt of these items and sets its limit in the record. */
+void dist__attempt_begin(struct dist__control *control, struct dist__record *record,
+                         struct dist__span items);
+
+void dist__attempt_end(const struct dist__control *control, const struct dist__record *record);
+
+/* The code of an attempt that has returned `code`, late or cancelled attempts being failures. */
+int dist__attempt_verdict(struct dist__record *record, int code);
+
+/* Puts a note in the worker's ring, waits for room if need be, and wakes the supervisor. */
+void dist__worker_tell(struct dist__control *control, struct dist__record *record,
+                       enum dist__note_kind kind, struct dist__span items, const dist_error *error);
+
+/* Runs the items of one hand-out one by one (chunk by chunk), with results staged and brought to
+ * batch->out, and tells how each ended. False: the worker must leave, its init has failed. */
+bool dist__attempt_items(struct dist__control *control, const struct dist__batch *batch,
+                         struct dist__record *record, struct dist__span items);
+
+#endif

@@ -1,0 +1,83 @@
+/* note.h - what workers tell the caller of a call that is looked after: one ring for each worker,
+ * written by it alone and read by the caller alone, in memory that both can see.
+ *
+ * A worker that dies between two instructions leaves a ring that is right: a note counts once
+ * `written` has passed it. Sleeping: the caller writes `asleep`, looks at the rings after that, and
+ * sleeps; a worker publishes its note and then writes `asleep`. The two writes have an order: if
+ * the worker's comes second it finds the caller asleep and wakes it, if the caller's comes second
+ * it sees the note. */
+#ifndef DIST_COMMON_NOTE_H
+#define DIST_COMMON_NOTE_H
+
+#include "dist/dist.h"
+#include <stdalign.h>
+#include <stdatomic.h>
+
+enum dist__note_kind {
+    DIST__STARTED,     /* the first attempt of these items begins */
+    DIST__SUCCEEDED,   /* they have their results */
+    DIST__FAILED,      /* this attempt has failed, with `error`, index and names still missing */
+    DIST__LEFT_OUT,    /* they were handed out, and not started: the call had stopped */
+    DIST__INIT_FAILED, /* no item: worker_init has failed, with `error` */
+};
+
+struct dist__note {
+    enum dist__note_kind kind;
+    unsigned worker;
+    size_t begin, end; /* items */
+    uint64_t at_ns;    /* when it happened */
+    uint64_t took_ns;  /* the attempt */
+    dist_error error;
+};
+
+enum { DIST__RING_NOTES = 32 };
+
+struct dist__ring {
+    alignas(64) _Atomic(uint32_t) written;        /* worker; publishes the note [note] */
+    _Atomic(uint64_t) finished;                   /* items that have succeeded; worker */
+    _Atomic(uint64_t) running_begin, running_end; /* items of the attempt under way; worker */
+    alignas(64) _Atomic(uint32_t) read;           /* caller; gives the slot back [slot] */
+    struct dist__note note[DIST__RING_NOTES];
+};
+
+/* Worker: false if the ring is full. */
+static inline bool dist__ring_push(struct dist__ring *ring, const struct dist__note *note) {
+    /* relaxed: the worker's own word */
+    uint32_t written = atomic_load_explicit(&ring->written, memory_order_relaxed);
+    /* acquire: the caller has done with the slot; pairs with [slot] */
+    uint32_t read = atomic_load_explicit(&ring->read, memory_order_acquire);
+    if (written - read >= DIST__RING_NOTES) return false;
+    ring->note[written % DIST__RING_NOTES] = *note;
+    /* release: the note; pairs with [note] */
+    atomic_store_explicit(&ring->written, written + 1, memory_order_release);
+    return true;
+}
+
+/* Caller: the oldest note, or NULL. */
+static inline struct dist__note *dist__ring_peek(struct dist__ring *ring) {
+    uint32_t read = atomic_load_explicit(&ring->read, memory_order_relaxed); /* its own word */
+    /* acquire: pairs with [note] */
+    uint32_t written = atomic_load_explicit(&ring->written, memory_order_acquire);
+    return read == written ? NULL : &ring->note[read % DIST__RING_NOTES];
+}
+
+/* Caller: has done with the note that peek gave. */
+static inline void dist__ring_drop(struct dist__ring *ring) {
+    uint32_t read = atomic_load_explicit(&ring->read, memory_order_relaxed); /* its own word */
+    /* release: pairs with [slot] */
+    atomic_store_explicit(&ring->read, read + 1, memory_order_release);
+}
+
+/* Caller: before it looks at the rings, and then sleeps. */
+static inline void dist__bell_arm(_Atomic(uint32_t) *asleep) {
+    /* acq_rel: a write, so that it and the worker's have an order [bell] */
+    atomic_exchange_explicit(asleep, 1, memory_order_acq_rel);
+}
+
+/* Worker, after it has pushed a note: true if it must wake the caller. */
+static inline bool dist__bell_must_ring(_Atomic(uint32_t) *asleep) {
+    /* acq_rel: a write even if it changes nothing; see above [bell] */
+    return atomic_exchange_explicit(asleep, 0, memory_order_acq_rel) != 0;
+}
+
+#endif

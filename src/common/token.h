@@ -1,0 +1,14 @@
+/* token.h - a switch that cancels calls, from any thread, signal handler or worker process. */
+#ifndef DIST_COMMON_TOKEN_H
+#define DIST_COMMON_TOKEN_H
+
+#include "dist/dist.h"
+
+/* References count in this process only; a forked child has its own. */
+void dist__token_ref(dist_token *token);
+void dist__token_unref(dist_token *token);
+
+/* A descriptor that is readable once the token is cancelled. */
+int dist__token_fd(const dist_token *token);
+
+#endif
