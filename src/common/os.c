@@ -23,6 +23,9 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
 
 uint64_t dist__now_ns(void) {
     struct timespec t;
@@ -213,6 +216,14 @@ struct dist__exit dist__reap(pid_t pid, int pidfd) {
                   : (struct dist__exit){.known = true, .exit_code = WEXITSTATUS(status)};
     errno = saved;
     return end;
+}
+
+void dist__kill(pid_t pid, int pidfd, int number) {
+    int saved = errno;
+    /* by pidfd: a pid that somebody else has reaped may be another process by now */
+    bool sent = pidfd >= 0 && !syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0);
+    if (!sent && (pidfd < 0 || errno == ENOSYS)) kill(pid, number);
+    errno = saved;
 }
 
 bool dist__has_ended(pid_t pid) {

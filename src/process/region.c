@@ -1,5 +1,6 @@
 /* region.c - laying out the shared mapping. Pages cost nothing until they are touched. */
 #include "region.h"
+#include "common/control.h"
 #include "common/error.h"
 
 #include <errno.h>
@@ -40,6 +41,12 @@ static bool map_region(struct dist__region *region, const struct dist__batch *ba
     size_t state = part(&total, batch->n, sizeof *region->state, &overflow);
     size_t results = part(&total, 1, result_bytes, &overflow);
     size_t log = part(&total, log_room, sizeof *region->log, &overflow);
+    const struct dist__control *control = batch->control;
+    size_t desk = part(&total, 1, control ? dist__desk_size(batch->workers) : 0, &overflow);
+    size_t due = part(&total, control ? 1 : 0, sizeof *region->due, &overflow);
+    size_t verdict = part(&total, control ? batch->workers : 0, sizeof *region->verdict, &overflow);
+    size_t attempts = part(&total, control && control->retried ? batch->n : 0,
+                           sizeof *region->attempts, &overflow);
     if (overflow || total > PTRDIFF_MAX) return false;
     unsigned char *base = mmap(NULL, total, PROT_READ | PROT_WRITE,
                                MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -52,6 +59,11 @@ static bool map_region(struct dist__region *region, const struct dist__batch *ba
     region->results = result_bytes ? base + results : NULL;
     region->log = (void *)(base + log);
     region->log_room = log_room;
+    if (!control) return true;
+    region->desk = (void *)(base + desk);
+    region->due = (void *)(base + due);
+    region->verdict = (void *)(base + verdict);
+    if (control->retried) region->attempts = (void *)(base + attempts);
     return true;
 }
 
@@ -128,7 +140,7 @@ static size_t stop_after(const struct dist__region *region, size_t index) {
     return stop;
 }
 
-static void lower_stop(const struct dist__region *region, uint64_t stop) {
+void dist__region_lower_stop(const struct dist__region *region, uint64_t stop) {
     uint64_t now = atomic_load_explicit(&region->shared->stop, memory_order_relaxed);
     while (stop < now) /* relaxed: see dist__region_past_stop */
         if (atomic_compare_exchange_weak_explicit(&region->shared->stop, &now, stop,
@@ -147,5 +159,5 @@ void dist__region_fail(const struct dist__region *region, const dist_error *erro
         atomic_store_explicit(&region->log[k].written, 1, memory_order_release);
     }
     dist__region_mark(region, error->index, state);
-    lower_stop(region, stop_after(region, error->index));
+    dist__region_lower_stop(region, stop_after(region, error->index));
 }

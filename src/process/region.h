@@ -5,6 +5,8 @@
 
 #include "claim.h"
 #include "common/batch.h"
+#include "due.h"
+#include "verdict.h"
 
 /* How an item stands. Its worker writes the first three, in this order; nobody writes an item that
  * another process holds. */
@@ -41,6 +43,12 @@ struct dist__region { /* the view of one process; copied by fork */
     struct dist__log_entry *log;
     size_t log_room;
     size_t limit; /* failures that stop the call; 0: none does */
+
+    /* Of a call that is looked after; else NULL. */
+    struct dist__desk *desk;
+    struct dist__due *due;
+    struct dist__verdict *verdict; /* one for each worker */
+    _Atomic(uint32_t) *attempts;   /* one for each item; NULL too without retries */
 };
 
 /* DIST_OK, or a refusal. `in_place`: results go straight to the caller's shared memory. */
@@ -72,6 +80,9 @@ static inline bool dist__region_past_stop(const struct dist__region *region, siz
     /* relaxed: a stale value only means that an item runs that could have been skipped */
     return i > atomic_load_explicit(&region->shared->stop, memory_order_relaxed);
 }
+
+/* Lowers the stop to this index, if it is above it. */
+void dist__region_lower_stop(const struct dist__region *region, uint64_t stop);
 
 /* Writes a failure to the log, then marks its item, then lowers the stop. Workers and parent. */
 void dist__region_fail(const struct dist__region *region, const dist_error *error,

@@ -1,6 +1,7 @@
 /* worker.c - a worker draws items and runs them until none are left. It holds no lock that another
  * process could wait for, so it may be killed between any two instructions. */
 #include "worker.h"
+#include "common/control.h"
 #include "common/os.h"
 
 #include <pthread.h>
@@ -154,6 +155,77 @@ static void run_items(const struct dist__process_call *call, struct dist__span i
     }
 }
 
+/* ------------------------------------------------------------------ items that are looked after */
+
+struct told_sink {
+    const struct dist__process_call *call;
+    struct dist__record *record;
+    bool settled; /* the attempt has ended in time */
+};
+
+/* First of all: only what ended in time counts. Else the worker waits for its end. */
+static void settle(struct told_sink *to) {
+    if (!to->settled && !dist__verdict_end(&to->call->region.verdict[to->record->worker]))
+        for (;;) pause();
+    to->settled = true;
+}
+
+static void told_good(void *self, struct dist__span items, const unsigned char *stage) {
+    struct told_sink *to = self;
+    (void)stage; /* it is where the parent reads it */
+    settle(to);
+    if (items.begin >= items.end) return;
+    for (size_t i = items.begin; i < items.end; i++)
+        dist__region_mark(&to->call->region, i, DIST__ITEM_DONE);
+    dist__worker_tell(to->call->batch->control, to->record, DIST__SUCCEEDED, items, NULL);
+}
+
+/* The state first: if the worker dies before the note, its parent sees what it was about to say. */
+static void told_bad(void *self, struct dist__span items, const dist_error *error) {
+    struct told_sink *to = self;
+    settle(to);
+    for (size_t i = items.begin; i < items.end; i++)
+        dist__region_mark(&to->call->region, i, DIST__ITEM_FAILED);
+    dist__worker_tell(to->call->batch->control, to->record, DIST__FAILED, items, error);
+}
+
+/* One item or one chunk. Returns how many are settled. */
+static size_t attempt(const struct dist__process_call *call, struct dist__span items,
+                      struct dist__record *record) {
+    const struct dist__region *region = &call->region;
+    struct told_sink own = {.call = call, .record = record};
+    struct dist__sink sink = {told_good, told_bad, &own};
+    for (size_t i = items.begin; i < items.end; i++)
+        dist__region_mark(region, i, DIST__ITEM_RUNNING);
+    dist__attempt_begin(call->batch->control, record, items);
+    dist__verdict_begin(&region->verdict[record->worker], record->limit_ns);
+    unsigned char *stage = dist__region_result(region, call->batch, items.begin);
+    size_t settled = dist__batch_attempt(call->batch, items, stage, record, &sink);
+    settle(&own);
+    dist__attempt_end(call->batch->control, record);
+    for (size_t i = items.begin + settled; i < items.end; i++)
+        dist__region_mark(region, i, DIST__ITEM_PENDING);
+    dist__claim_count(&region->claim[record->worker]);
+    return settled;
+}
+
+static void attempt_items(const struct dist__process_call *call, struct dist__span items,
+                          struct dist__record *record) {
+    struct dist__control *control = call->batch->control;
+    while (items.begin < items.end) {
+        if (dist__region_past_stop(&call->region, items.begin) ||
+            dist__control_has_ended(control) || !dist__worker_turn(control, record))
+            return;
+        size_t end = items.begin + 1;
+        if (call->batch->kind == DIST__MAP_CHUNKS)
+            end = dist__batch_chunk_end(call->batch, items.begin);
+        if (end > items.end) end = items.end;
+        bool pending = dist__region_state(&call->region, items.begin) == DIST__ITEM_PENDING;
+        struct dist__span next = {items.begin, end};
+        items.begin += pending ? attempt(call, next, record) : 1; /* never twice */
+    }
+}
+
 /* ------------------------------------------------------------------ the life of a worker */
 
 /* How many units to draw: as many as last for CHUNK_NS, but no more than a fair part of the rest.
@@ -171,21 +243,50 @@ static uint64_t next_want(const struct dist__process_call *call, uint64_t units,
     return want ? want : 1;
 }
 
+static void run(const struct dist__process_call *call, struct dist__span items,
+                struct dist__record *record) {
+    if (call->batch->control) attempt_items(call, items, record);
+    else run_items(call, items, record);
+}
+
+/* The next items, which the claim then names. False: there are none. */
+static bool draw(struct dist__process_call *call, struct dist__claim *claim, uint64_t want,
+                 struct dist__span *items) {
+    uint64_t begin, end, first, last, units = dist__batch_units(call->batch);
+    if (call->region.due && dist__due_count(call->region.due) > 0) {
+        dist__claim_set(claim, DIST__CLAIMING);
+        if (dist__due_take(call->region.due, &begin, &end)) {
+            *items = (struct dist__span){begin, end};
+            dist__claim_hold(claim, begin, end);
+            return true;
+        }
+    }
+    if (!dist__claim_draw(claim, &call->region.shared->cursor, units, want, &first, &last))
+        return false;
+    *items = dist__batch_items(call->batch, first, last);
+    dist__claim_hold(claim, items->begin, items->end);
+    return true;
+}
+
 static void work(struct dist__process_call *call, unsigned place, struct dist__record *record) {
     struct dist__claim *claim = &call->region.claim[place];
-    uint64_t begin, end, first, last, units = dist__batch_units(call->batch), want = 1;
+    struct dist__control *control = call->batch->control;
+    struct dist__span items;
+    uint64_t begin, end, want = 1;
+    if (control && !dist__worker_begin(control, record)) return;
     if (dist__claim_read(claim, &begin, &end) == DIST__HELD)
-        run_items(call, (struct dist__span){begin, end}, record);
+        run(call, (struct dist__span){begin, end}, record);
     uint64_t before = dist__now_ns();
-    while (dist__claim_draw(claim, &call->region.shared->cursor, units, want, &first, &last)) {
-        struct dist__span items = dist__batch_items(call->batch, first, last);
-        dist__claim_hold(claim, items.begin, items.end);
+    while (draw(call, claim, want, &items)) {
         if (dist__region_past_stop(&call->region, items.begin)) break;
-        run_items(call, items, record);
+        if (control && dist__control_has_ended(control)) break;
+        size_t count = items.end - items.begin;
+        run(call, items, record);
         uint64_t now = dist__now_ns();
-        want = next_want(call, units, last - first, now - before);
+        want = next_want(call, dist__batch_units(call->batch), count, now - before);
         before = now;
     }
+    if (control) dist__worker_end(control, record);
 }
 
 /* A task has called pthread_exit. Other threads that tasks have started would keep the process, and

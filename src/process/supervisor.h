@@ -1,0 +1,71 @@
+/* supervisor.h - the parent's side of a call: its workers, and what dead ones have left. */
+#ifndef DIST_PROCESS_SUPERVISOR_H
+#define DIST_PROCESS_SUPERVISOR_H
+
+#include "worker.h"
+
+#include <poll.h>
+
+struct dist__member { /* a worker, seen from its parent */
+    pid_t pid;        /* 0: none */
+    int pidfd;
+    bool late;        /* its attempt was, so it is being killed */
+    uint64_t kill_ns; /* after SIGTERM: when SIGKILL follows; 0: neither */
+};
+
+struct dist__supervisor {
+    struct dist__process_call call;
+    struct dist__member *member; /* one for each place */
+    struct pollfd *polled;       /* two for the control, then the pidfds */
+    unsigned live;
+    struct dist__span *lost; /* items that dead workers held and never started */
+    size_t lost_count, lost_room;
+    unsigned barren; /* rounds of deaths that no item explains, with nothing finished in between */
+    uint64_t finished; /* by all workers, at the last death */
+    int fork_error;    /* why there are fewer workers; 0: there are not */
+};
+
+/* ------------------------------------------------------------------ members.c: births and deaths
+ */
+
+/* Starts a worker that begins with `items`, which may be none. False: the system has no room. */
+bool dist__member_spawn(struct dist__supervisor *s, unsigned place, struct dist__span items);
+
+/* Fills the places as long as there is something to do. */
+void dist__member_spawn_missing(struct dist__supervisor *s);
+
+/* True if all units below the stop have been drawn. */
+bool dist__member_cursor_at_end(const struct dist__supervisor *s);
+
+/* Sleeps until a worker may have ended, or, in a call that is looked after, until `until_ns` or
+ * whatever else concerns it; buries all that have ended: one round, however many they are, of
+ * deaths that mean something or do not. */
+void dist__member_wait(struct dist__supervisor *s, uint64_t until_ns);
+
+/* Remembers items that must run, and that no worker holds. */
+void dist__member_note_lost(struct dist__supervisor *s, struct dist__span items);
+
+/* Ends all workers: SIGTERM now, SIGKILL later. */
+void dist__member_stop_all(struct dist__supervisor *s);
+
+/* Condemns attempts that are late and kills whose grace is over. Returns when to look again. */
+uint64_t dist__member_enforce(struct dist__supervisor *s);
+
+/* ------------------------------------------------------------------ collect.c: what they leave */
+
+/* With no worker alive: items that were drawn and that nobody has started become lost ones. Those
+ * above the cursor will be drawn as before. True: there is something to do. */
+bool dist__collect_lost(struct dist__supervisor *s);
+
+/* The call ends at its lowest item that has not run. */
+void dist__collect_give_up(struct dist__supervisor *s, dist_status status, int code,
+                           const char *why);
+
+/* Failures into the outcome, results to their places. */
+void dist__collect_all(struct dist__supervisor *s);
+
+/* What a control asks of its backend; see control.h. */
+void dist__collect_land(void *supervisor, struct dist__span items);
+void dist__collect_heard_of(void *supervisor, struct dist__span items, bool again);
+
+#endif
