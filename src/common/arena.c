@@ -206,7 +206,7 @@ static bool is_strict(void) {
 void dist__check_result(const void *value) {
     if (!is_strict()) return;
     struct dist__record *record = dist__record_current();
-    if (!record || !record->forked || record->code) return;
+    if (!record || record->company != DIST__FORKED || record->code) return;
     void *pointer;
     memcpy(&pointer, value, sizeof pointer);
     if (!pointer || dist_arena_owns(record->arena, pointer) || !dist__is_private(pointer)) return;

@@ -9,7 +9,8 @@
 void dist__arena_ref(struct dist_arena *arena);
 void dist__arena_unref(struct dist_arena *arena);
 
-/* Gives back what the record has taken from its arena and not used, if nobody took more since. */
+/* Gives back what the record has taken from its arena and not used, if nobody took more since.
+ * While the call still runs: after it the arena may be gone. */
 void dist__arena_leave(struct dist__record *record);
 
 #endif

@@ -54,7 +54,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
         product(caller ? caller->process_crowd : 1, company == DIST__FORKED ? workers : 1);
     record->threaded =
         company == DIST__THREADED || (company == DIST__ALONE && caller && caller->threaded);
-    record->forked = company == DIST__FORKED;
+    record->company = company;
     record->outer = current;
     current = record;
 }
@@ -67,7 +67,8 @@ const struct dist__affinity *dist__record_affinity(void) {
 
 void dist__record_leave(struct dist__record *record) {
     current = record->outer;
-    dist__arena_leave(record);
+    /* other workers leave when the call may have returned and the arena may be gone */
+    if (record->company == DIST__ALONE) dist__arena_leave(record);
     free(record->named);
     free(record->scratch);
 }

@@ -15,6 +15,10 @@ struct dist__named_item {
     char message[DIST__MESSAGE_SIZE];
 };
 
+/* How a worker works: in the calling thread and nobody else, as one of several threads, in a
+ * process of its own. */
+enum dist__company { DIST__ALONE, DIST__THREADED, DIST__FORKED };
+
 /* One for each worker of a call, on that worker's stack. The thread that runs the task is the
  * only one that reads or writes it. */
 struct dist__record {
@@ -58,7 +62,7 @@ struct dist__record {
     unsigned crowd;         /* workers of this call times those of all enclosing calls */
     bool threaded;          /* a call around this one, in this process, shares the pool's threads */
     unsigned process_crowd; /* the same, process calls only: threads share one pool */
-    bool forked;            /* the caller is another process */
+    enum dist__company company;
     struct dist__record *outer;        /* that this thread had before */
     const struct dist__record *caller; /* of the task that made the call; NULL: none, or it may be
                                         * gone before this one (.abandon) */
@@ -69,8 +73,6 @@ struct dist__record {
 struct dist__record *dist__record_current(void);
 
 struct dist__batch;
-
-enum dist__company { DIST__ALONE, DIST__THREADED, DIST__FORKED }; /* how a worker works */
 
 /* Makes `record` current for this thread, as worker `worker` of the batch; undone by leave, which
  * frees what it owns. */
