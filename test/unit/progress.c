@@ -94,8 +94,8 @@ static const char *const titles[] = {
     "four",
     "tests",
     "a title of forty columns, more or less",
-    "a title that is far longer than any line could be: a title that is far longer than any line "
-    "could be: a title that is far longer than any line could be: a title that is far longer",
+    ("a title that is far longer than any line could be: a title that is far longer than any "
+     "line could be: a title that is far longer than any line could be: a title that is longer"),
     "gr\303\266\303\237e",
 };
 
