@@ -1,33 +1,39 @@
 /* list_splitter.c - what mp_list_splitter shows: several arguments, partial application, either
- * executor, and a list in blocks. */
+ * executor, a list in blocks, and a limit to the rate. */
 #include "check.h"
 
 #include <ctype.h>
 #include <dist/dist.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
-/* lambda_multi_args.py: executor.map(lambda i: hello(*i), iter_args) */
-struct text {
-    char chars[64];
-};
-
-static struct text hello(const char *first, const char *last) {
-    struct text text;
-    snprintf(text.chars, sizeof text.chars, "%s %s", first, last);
-    for (char *c = text.chars; *c; c++) *c = (char)toupper((unsigned char)*c);
+/* lambda_multi_args.py: executor.map(lambda i: hello(*i), iter_args)
+ *
+ * A lambda cannot be sent to a process; a C function needs no lambda and runs in both. */
+static char *hello(const char *first, const char *last) {
+    char *text = dist_alloc(strlen(first) + strlen(last) + 2);
+    if (!text) return NULL; /* the arena is full: the task has failed */
+    sprintf(text, "%s %s", first, last);
+    for (char *c = text; *c; c++) *c = (char)toupper((unsigned char)*c);
     return text;
 }
 #define HELLO(REQ, OPT) REQ(const char *, first) REQ(const char *, last)
-DIST_DEFINE(struct text, hello, HELLO)
+DIST_DEFINE(char *, hello, HELLO)
 
 static void several_arguments(void) {
     const hello_args names[] = {
         {"firstname", "lastname"}, {"namefirst", "namelast"}, {"yourfirst", "yourlast"}};
-    struct text greetings[3];
-    CHECK(hello_thread_map(names, 3, greetings, DIST_OPTS(.workers = 3)) == DIST_OK);
-    CHECK(!strcmp(greetings[0].chars, "FIRSTNAME LASTNAME"));
-    CHECK(!strcmp(greetings[2].chars, "YOURFIRST YOURLAST"));
+    dist_arena *memory = dist_arena_new(0);
+    const dist_opts *opts = DIST_OPTS(.arena = memory, .workers = 3);
+    char *by_threads[3], *by_processes[3];
+    CHECK(hello_thread_map(names, 3, by_threads, opts) == DIST_OK);
+    CHECK(hello_process_map(names, 3, by_processes, opts) == DIST_OK);
+    printf("executor.map(lambda i: hello(*i), ...)\n    %s\n    %s\n    %s\n", by_threads[0],
+           by_threads[1], by_threads[2]);
+    CHECK(!strcmp(by_threads[0], "FIRSTNAME LASTNAME"));
+    for (int i = 0; i < 3; i++) CHECK(!strcmp(by_threads[i], by_processes[i]));
+    dist_arena_free(memory);
 }
 
 /* partial_multi_args.py: functools.partial(fn, payload, command), mapped over endpoints */
@@ -96,7 +102,7 @@ static void blocks_of_a_list(void) {
     CHECK(dist_split(5, 4, 3).count == 1 && dist_split(1, 4, 1).count == 0);
 }
 
-/* main.py: batches of 25, the values of each by a call of its own */
+/* main.py: batches of 25, the values of each by a call of its own, subtotals, a total */
 static double fifth_power(int x) { return pow(x, 5); }
 DIST_FN1(double, fifth_power, int)
 
@@ -105,15 +111,36 @@ static void batches(void) {
     double out[60], total = 0, expected = 0;
     for (int i = 0; i < 60; i++) data[i] = i % 7;
     dist_range batch;
+    puts("batches of 25");
     for (size_t k = 0; (batch = dist_chunk(60, 25, k)).count; k++) {
         double subtotal = 0;
         CHECK(dist_process_map(fifth_power_task, data + batch.begin, batch.count, out + batch.begin,
                                .workers = 3) == DIST_OK);
         for (size_t i = 0; i < batch.count; i++) subtotal += out[batch.begin + i];
+        printf("    subtotal: %g\n", subtotal);
         total += subtotal;
     }
+    printf("    total: %g\n", total);
     for (int i = 0; i < 60; i++) expected += fifth_power(data[i]);
     CHECK(total == expected);
+}
+
+/* RATE_LIMIT: there a sleep of so many seconds between two rounds. Here so many starts per second,
+ * evenly spaced over all workers. */
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void at_most_a_hundred_per_second(void) {
+    int data[20];
+    double out[20], start = now();
+    for (int i = 0; i < 20; i++) data[i] = i;
+    CHECK(dist_thread_map(fifth_power_task, data, 20, out, .rate = 100) == DIST_OK);
+    double seconds = now() - start;
+    printf("20 tasks, rate 100\n    %.2f s\n", seconds);
+    CHECK(seconds >= 0.19 && out[2] == 32);
 }
 
 int main(void) {
@@ -122,6 +149,7 @@ int main(void) {
     either_executor();
     blocks_of_a_list();
     batches();
+    at_most_a_hundred_per_second();
     puts("list_splitter: all of it holds");
     return 0;
 }

@@ -1,17 +1,21 @@
 /* pool.c - what tutorials show with multiprocessing.Pool and ThreadPool: map with a chunk size,
- * apply, threads for input and output, processes for computation. */
+ * apply, callbacks and time-outs, an initializer, threads for input and output, processes for
+ * computation. */
 #include "check.h"
 
 #include <dist/dist.h>
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 static int square(int x) { return x * x; }
 DIST_FN1(int, square, int)
 
-/* p.map(f, [1, 2, 3]) with five processes */
+/* with Pool(5) as p: print(p.map(f, [1, 2, 3])) */
 static void map_three_numbers(void) {
     int out[3];
     CHECK(dist_process_map(square_task, ((int[]){1, 2, 3}), 3, out, .workers = 5) == DIST_OK);
+    show_ints("p.map(f, [1, 2, 3])", out, 3);
     CHECK(out[0] == 1 && out[1] == 4 && out[2] == 9);
 }
 
@@ -20,6 +24,7 @@ static void map_in_chunks_of_four(void) {
     int in[10], out[10];
     for (int i = 0; i < 10; i++) in[i] = i;
     CHECK(dist_process_map(square_task, in, 10, out, .chunk = 4) == DIST_OK);
+    show_ints("p.map(f, range(10), chunksize=4)", out, 10);
     CHECK(out[9] == 81);
 }
 
@@ -30,7 +35,59 @@ DIST_FN0(int, function_to_call)
 static void apply_without_arguments(void) {
     int out = 0;
     CHECK(dist_thread_apply(function_to_call_task, DIST_NONE, &out, .workers = 10) == DIST_OK);
+    printf("%-40s %d\n", "p.apply(function_to_call)", out);
     CHECK(out == 42);
+}
+
+/* p.map_async(f, numbers, callback=...): called for each item as it ends, in the calling thread,
+ * one at a time. (A callback that raises stops a Pool for good: this and every later result hangs.
+ * Here it can only return.) */
+static void add_up(const dist_event *event, void *sum) {
+    if (event->result) *(int *)sum += *(const int *)event->result;
+}
+
+static void callbacks(void) {
+    int in[10], out[10], sum = 0;
+    for (int i = 0; i < 10; i++) in[i] = i;
+    CHECK(dist_process_map(square_task, in, 10, out, .on_finish = add_up, .user = &sum) == DIST_OK);
+    printf("%-40s %d\n", "the callback's sum of squares", sum);
+    CHECK(sum == 285);
+}
+
+/* p.apply_async(work, (60,)).get(timeout=0.5): in Python the caller gets a TimeoutError and the
+ * task goes on, and keeps its worker. Here it is ended, and the other items are not touched. */
+static int wait_for(int seconds) {
+    sleep((unsigned)seconds);
+    return seconds;
+}
+DIST_FN1(int, wait_for, int)
+
+static void a_task_that_is_late(void) {
+    int seconds[3] = {0, 60, 0}, out[3] = {-1, -1, -1};
+    dist_job *job;
+    CHECK(dist_process_map(wait_for_task, seconds, 3, out, .workers = 2, .task_timeout = 0.5,
+                           .silent = true, .job = &job) == DIST_OK);
+    const dist_error *late = dist_job_outcome(job, 1);
+    CHECK(late && late->status == DIST_TIMEOUT && dist_job_failures(job) == 1);
+    printf("%-40s item %zu: %s\n", "p.map(wait_for, [0, 60, 0])", late->index, late->message);
+    CHECK(out[0] == 0 && out[1] == -1 && out[2] == 0);
+    dist_job_finish(&job);
+}
+
+/* Pool(initializer=connect): in Python, one that raises is started again and again, and map hangs.
+ * Here the call tells why. */
+static int connect_to_nobody(void **state, unsigned worker, void *user) {
+    (void)state, (void)worker, (void)user;
+    return dist_fail(ECONNREFUSED, "nobody listens");
+}
+
+static void an_initializer_that_fails(void) {
+    int in[3] = {1, 2, 3}, out[3];
+    dist_error error;
+    CHECK(dist_process_map(square_task, in, 3, out, .worker_init = connect_to_nobody,
+                           .error = &error) == DIST_FAILED);
+    printf("%-40s %s\n", "Pool(initializer=connect)", error.message);
+    CHECK(strstr(error.message, "nobody listens"));
 }
 
 /* "Parallelise a CPU-bound task with multiprocessing, and an I/O-bound task with multithreading":
@@ -43,7 +100,8 @@ static void threads_or_processes(void) {
     CHECK(!memcmp(by_threads, by_processes, sizeof by_threads));
 }
 
-/* def cube(number): pool.map(cube, range(101)); pool.apply(cube, (4,)) */
+/* def cube(number): pool.map(cube, range(101)); pool.apply(cube, (4,))
+ * .progress is what tqdm is in Python: a bar on stderr, if that is a terminal. */
 static long cube(int number) { return (long)number * number * number; }
 DIST_FN1(long, cube, int)
 
@@ -51,8 +109,10 @@ static void cubes(void) {
     int numbers[101];
     long result[101], one;
     for (int i = 0; i < 101; i++) numbers[i] = i;
-    CHECK(dist_process_map(cube_task, numbers, 101, result) == DIST_OK);
+    CHECK(dist_process_map(cube_task, numbers, 101, result, .progress = "cubes") == DIST_OK);
     CHECK(dist_process_apply(cube_task, &numbers[4], &one) == DIST_OK);
+    printf("%-40s [%ld, %ld, %ld, ... %ld]\n", "pool.map(cube, range(101))", result[0], result[1],
+           result[2], result[100]);
     CHECK(one == 64 && result[100] == 1000000);
 }
 
@@ -60,6 +120,9 @@ int main(void) {
     map_three_numbers();
     map_in_chunks_of_four();
     apply_without_arguments();
+    callbacks();
+    a_task_that_is_late();
+    an_initializer_that_fails();
     threads_or_processes();
     cubes();
     puts("pool: all of it holds");
