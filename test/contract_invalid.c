@@ -186,7 +186,7 @@ CASE("G-15", a_refused_call_fills_error_and_gives_no_job) {
 
 CASE("G-15", a_refused_call_says_why_even_if_empty) {
     prepare();
-    assert_int_equal(dist_map(task, numbers(), 0, out, .executor = X, .timeout = 1),
+    assert_int_equal(dist_map(task, numbers(), 0, out, .executor = X, .deferred = true),
                      DIST_UNSUPPORTED);
     assert_int_equal(dist_map_fn(NULL, numbers(), 0, 4, out, 4, DIST_OPTS(.executor = X)),
                      DIST_INVALID);

@@ -66,23 +66,26 @@ enum { DIST__POINTER_CLASS = 5 }; /* what __builtin_classify_type says of pointe
         (void)dist__x;                                                                             \
         DIST__TASK_BODY(R, f(DIST__ARGUMENTS(~PARAMS(DIST__ARG, DIST__OPTIONAL_ARG))))             \
     }                                                                                              \
-    DIST__INLINE dist_status f##_map(const f##_args *args, size_t n, R *out, const dist_opts *o) { \
-        return dist_map_fn(f##_task, args, n, sizeof *args, out, sizeof *out, o);                  \
+    DIST__INLINE dist_status f##_map(const f##_args *dist__args, size_t dist__n, R *dist__out,     \
+                                     const dist_opts *dist__opts) {                                \
+        return dist_map_fn(f##_task, dist__args, dist__n, sizeof *dist__args, dist__out,           \
+                           sizeof *dist__out, dist__opts);                                         \
     }                                                                                              \
-    DIST__INLINE dist_status f##_thread_map(const f##_args *args, size_t n, R *out,                \
-                                            const dist_opts *o) {                                  \
-        dist_opts with = o ? *o : (dist_opts){.size = sizeof with};                                \
-        with.executor = DIST_THREAD;                                                               \
-        return f##_map(args, n, out, &with);                                                       \
+    DIST__INLINE dist_status f##_thread_map(const f##_args *dist__args, size_t dist__n,            \
+                                            R *dist__out, const dist_opts *dist__opts) {           \
+        dist_opts dist__own = dist__opts ? *dist__opts : (dist_opts){.size = sizeof dist__own};    \
+        dist__own.executor = DIST_THREAD;                                                          \
+        return f##_map(dist__args, dist__n, dist__out, &dist__own);                                \
     }                                                                                              \
-    DIST__INLINE dist_status f##_process_map(const f##_args *args, size_t n, R *out,               \
-                                             const dist_opts *o) {                                 \
-        dist_opts with = o ? *o : (dist_opts){.size = sizeof with};                                \
-        with.executor = DIST_PROCESS;                                                              \
-        return f##_map(args, n, out, &with);                                                       \
+    DIST__INLINE dist_status f##_process_map(const f##_args *dist__args, size_t dist__n,           \
+                                             R *dist__out, const dist_opts *dist__opts) {          \
+        dist_opts dist__own = dist__opts ? *dist__opts : (dist_opts){.size = sizeof dist__own};    \
+        dist__own.executor = DIST_PROCESS;                                                         \
+        return f##_map(dist__args, dist__n, dist__out, &dist__own);                                \
     }                                                                                              \
-    DIST__INLINE dist_task f##_future(const char *name, const f##_args *args, R *out) {            \
-        return (dist_task)DIST_TASK(name, f##_task, args, out);                                    \
+    DIST__INLINE dist_task f##_future(const char *dist__name, const f##_args *dist__args,          \
+                                      R *dist__out) {                                              \
+        return (dist_task)DIST_TASK(dist__name, f##_task, dist__args, dist__out);                  \
     }
 
 #define DIST__FIELD(T, name) T name;

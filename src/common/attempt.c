@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FULL_RING_NS = 50000 }; /* between two tries to put a note into it */
+enum { PAUSE_NS = 20000 }; /* between two looks at what the supervisor has done */
 
 /* ------------------------------------------------------------------ the worker */
 
@@ -33,8 +33,26 @@ static void push_note(struct dist__control *control, const struct dist__note *no
         bool pushed = dist__ring_push(ring, note);
         ring_bell(control);
         if (pushed) return;
-        nanosleep(&(struct timespec){.tv_nsec = FULL_RING_NS}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
     }
+}
+
+/* A failure that may stop the call: the worker does not go on to items above it. */
+static void wait_until_heard(struct dist__control *control, const struct dist__note *note) {
+    if (control->limit == 0 || note->kind != DIST__FAILED ||
+        note->error.attempts <= dist__control_retries_of(control, note->begin))
+        return;
+    while (!is_deserted(control) && !dist__ring_heard(&control->desk->ring[note->worker]))
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+}
+
+/* The supervisor's callbacks see the task that made the call, not the one that this thread runs. */
+static void tell_oneself(struct dist__control *control, struct dist__record *record,
+                         const struct dist__note *note) {
+    dist__record_switch(record->outer);
+    if (note) dist__control_take(control, note);
+    else dist__control_hear(control);
+    dist__record_switch(record);
 }
 
 void dist__worker_tell(struct dist__control *control, struct dist__record *record,
@@ -54,8 +72,12 @@ void dist__worker_tell(struct dist__control *control, struct dist__record *recor
                               .at_ns = dist__now_ns(),
                               .took_ns = record->took_ns};
     if (error) note.error = *error;
-    if (control->rings && !record->direct) push_note(control, &note);
-    else dist__control_take(control, &note);
+    if (!control->rings || record->direct) {
+        tell_oneself(control, record, &note);
+        return;
+    }
+    push_note(control, &note);
+    wait_until_heard(control, &note);
 }
 
 bool dist__worker_begin(struct dist__control *control, struct dist__record *record) {
@@ -85,33 +107,49 @@ void dist__worker_end(struct dist__control *control, struct dist__record *record
     dist__unpin(&record->before_pin);
 }
 
+static uint64_t after(uint64_t time, uint64_t ns) {
+    return ns < UINT64_MAX - time ? time + ns : UINT64_MAX;
+}
+
 /* The time of the next start, which is then this worker's. */
 static uint64_t draw_turn(const struct dist__control *control) {
     _Atomic(uint64_t) *turn = &control->desk->turn;
     uint64_t mine, next = atomic_load_explicit(turn, memory_order_relaxed), now = dist__now_ns();
     do mine = next > now ? next : now; /* relaxed: a time by itself */
-    while (!atomic_compare_exchange_weak_explicit(turn, &next, mine + control->turn_ns,
+    while (!atomic_compare_exchange_weak_explicit(turn, &next, after(mine, control->turn_ns),
                                                   memory_order_relaxed, memory_order_relaxed));
     return mine;
 }
 
 /* The worker is the supervisor: it goes on with that while it waits. */
-static void wait_as_supervisor(struct dist__control *control, uint64_t until_ns) {
+static void wait_as_supervisor(struct dist__control *control, struct dist__record *record,
+                               uint64_t until_ns) {
     struct pollfd polled[2];
     dist__control_arm(control);
-    dist__control_hear(control);
+    tell_oneself(control, record, NULL);
     if (!dist__control_has_ended(control)) dist__control_sleep(control, polled, 0, until_ns);
 }
 
-bool dist__worker_turn(struct dist__control *control, const struct dist__record *record) {
-    if (control->turn_ns == 0) return true;
+/* Not by what the supervisor has noticed: it may be late itself. */
+static bool may_start(const struct dist__control *control, size_t i) {
+    if (dist__control_has_ended(control) || dist__control_past_stop(control, i)) return false;
+    if (dist_token_cancelled(control->opts.token)) return false;
+    return control->deadline_ns == UINT64_MAX || dist__now_ns() < control->deadline_ns;
+}
+
+bool dist__worker_turn(struct dist__control *control, struct dist__record *record, size_t i) {
+    if (control->turn_ns == 0) return may_start(control, i);
     uint64_t mine = draw_turn(control), now;
-    while (!dist__control_has_ended(control) && (now = dist__now_ns()) < mine) {
+    for (;;) {
+        /* acquire: what has changed; pairs with [changes] */
+        uint32_t changes = atomic_load_explicit(&control->desk->changes, memory_order_acquire);
+        if (!may_start(control, i)) return false;
+        if ((now = dist__now_ns()) >= mine) return true;
         if (control->rings && !record->direct)
-            dist__futex_wait(&control->desk->ended, DIST_OK, (int64_t)(mine - now), true);
-        else wait_as_supervisor(control, mine);
+            dist__futex_wait(&control->desk->changes, changes,
+                             mine < UINT64_MAX ? (int64_t)(mine - now) : -1, true);
+        else wait_as_supervisor(control, record, mine);
     }
-    return !dist__control_has_ended(control);
 }
 
 /* ------------------------------------------------------------------ one attempt */
@@ -165,44 +203,57 @@ void dist__attempt_end(const struct dist__control *control, const struct dist__r
                           memory_order_relaxed);
 }
 
-/* Why the task that runs in this record should return; DIST_OK: it should not. */
-static dist_status reason_to_return(const struct dist__record *record) {
+static dist_status reason(const struct dist__record *record, uint64_t now) {
     const struct dist__control *control = record->control;
-    if (!control) return DIST_OK;
     /* relaxed: a fact by itself */
     uint32_t ended = atomic_load_explicit(&control->desk->ended, memory_order_relaxed);
     if (ended) return ended == DIST_TIMEOUT ? DIST_TIMEOUT : DIST_CANCELLED;
     if (dist_token_cancelled(control->opts.token)) return DIST_CANCELLED;
-    uint64_t first =
-        record->limit_ns < control->deadline_ns ? record->limit_ns : control->deadline_ns;
-    return first != UINT64_MAX && dist__now_ns() >= first ? DIST_TIMEOUT : DIST_OK;
+    if (now && (now >= record->limit_ns || now >= control->deadline_ns)) return DIST_TIMEOUT;
+    return dist__control_past_stop(control, record->index) ? DIST_CANCELLED : DIST_OK;
+}
+
+/* The time, if anybody asks for it. */
+static uint64_t time_of(const struct dist__record *record) {
+    const struct dist__control *control = record->control;
+    bool asked =
+        control->heard || control->deadline_ns != UINT64_MAX || record->limit_ns != UINT64_MAX;
+    return asked ? dist__now_ns() : 0;
+}
+
+dist_status dist__record_reason(const struct dist__record *record) {
+    dist_status why = DIST_OK;
+    for (const struct dist__record *r = record; r && !why; r = r->caller)
+        if (r->control) why = reason(r, time_of(r));
+    return why;
 }
 
 bool dist_cancelled(void) {
     struct dist__record *record = dist__record_current();
     if (!record) return false;
-    if (record->told) return true;
-    dist_status why = DIST_OK;
-    for (const struct dist__record *r = record; r && !why; r = r->caller) why = reason_to_return(r);
-    record->told = why;
-    return why != DIST_OK;
+    if (!record->told) record->told = dist__record_reason(record);
+    return record->told != DIST_OK;
 }
 
+static void explain(struct dist__record *record, dist_status why, uint64_t now) {
+    if (now && now >= record->limit_ns)
+        snprintf(record->message, sizeof record->message, "took longer than its limit of %g s",
+                 dist__attempt_limit(record->control, record->index));
+    else if (!record->code && why == DIST_TIMEOUT)
+        snprintf(record->message, sizeof record->message, "was running when the time was up");
+    else if (!record->code)
+        snprintf(record->message, sizeof record->message, "was running when it was cancelled");
+}
+
+/* A task that ends well above the stop has ended well. */
 int dist__attempt_verdict(struct dist__record *record, int code) {
     const struct dist__control *control = record->control;
-    uint64_t now = control->heard || control->limited ? dist__now_ns() : 0;
-    if (now) record->took_ns = now - record->began_ns;
-    dist_status why = record->told              ? record->told
-                      : now >= record->limit_ns ? DIST_TIMEOUT
-                                                : DIST_OK;
+    uint64_t now = time_of(record);
+    if (control->heard || control->limited) record->took_ns = now - record->began_ns;
+    dist_status why = record->told;
+    if (!why && !dist__control_past_stop(control, record->index)) why = reason(record, now);
     if (why == DIST_OK) return code;
-    bool late = record->limit_ns != UINT64_MAX && now >= record->limit_ns;
-    if (late)
-        snprintf(record->message, sizeof record->message, "took longer than its limit of %g s",
-                 dist__attempt_limit(control, record->index));
-    else if (!record->code)
-        snprintf(record->message, sizeof record->message, "was told that the call has %s",
-                 why == DIST_TIMEOUT ? "used up its time" : "been cancelled");
+    explain(record, why, now);
     if (!record->code) record->code = code ? code : why == DIST_TIMEOUT ? ETIMEDOUT : ECANCELED;
     record->status = why;
     record->named_lost = true; /* a chunk has failed as a whole */
@@ -253,6 +304,12 @@ static bool find_stage(const struct told_sink *to, struct dist__span items, unsi
     return false;
 }
 
+void dist__attempt_unused(const struct dist__control *control, struct dist__span items) {
+    for (size_t i = items.begin; control->attempts && i < items.end; i++)
+        /* relaxed: see dist__attempts_of */
+        atomic_fetch_sub_explicit(&control->attempts[i], 1, memory_order_relaxed);
+}
+
 /* One item or one chunk. Returns how many items are settled. */
 static size_t attempt(struct told_sink *to, struct dist__span items) {
     struct dist__sink sink = {succeeded, failed, to};
@@ -262,34 +319,31 @@ static size_t attempt(struct told_sink *to, struct dist__span items) {
     if (find_stage(to, items, &stage))
         settled = dist__batch_attempt(to->batch, items, stage, to->record, &sink);
     dist__attempt_end(to->control, to->record);
+    dist__attempt_unused(to->control, (struct dist__span){items.begin + settled, items.end});
     return settled;
 }
 
 /* What the supervisor would do meanwhile, where the worker is the supervisor. */
-static void look_around(struct dist__control *control, const struct dist__record *record) {
+static void look_around(struct dist__control *control, struct dist__record *record) {
     if (control->rings && !record->direct) return;
-    dist__control_hear(control);
+    tell_oneself(control, record, NULL);
     dist__control_draw(control);
 }
 
 bool dist__attempt_items(struct dist__control *control, const struct dist__batch *batch,
                          struct dist__record *record, struct dist__span items) {
     struct told_sink to = {control, batch, record};
+    bool stays = true;
     while (items.begin < items.end) {
         look_around(control, record);
-        if (dist__control_has_ended(control) ||
-            dist__outcome_past_stop(&batch->outcome, items.begin))
-            break;
-        if (!record->begun && !dist__worker_begin(control, record)) {
-            dist__worker_tell(control, record, DIST__LEFT_OUT, items, NULL);
-            return false;
-        }
-        if (!dist__worker_turn(control, record)) break;
+        if (!may_start(control, items.begin)) break;
+        stays = record->begun || dist__worker_begin(control, record);
+        if (!stays || !dist__worker_turn(control, record, items.begin)) break;
         size_t end = items.begin + 1;
         if (batch->kind == DIST__MAP_CHUNKS) end = dist__batch_chunk_end(batch, items.begin);
         if (end > items.end) end = items.end;
         items.begin += attempt(&to, (struct dist__span){items.begin, end});
     }
     if (items.begin < items.end) dist__worker_tell(control, record, DIST__LEFT_OUT, items, NULL);
-    return true;
+    return stays;
 }

@@ -90,9 +90,13 @@ static dist_status conclude(struct dist__batch *batch, bool silent) {
         dist__remember(&why);
         return why.status;
     }
-    if (!failed) return DIST_OK;
-    dist__remember(&outcome->lowest);
-    return outcome->lowest.status;
+    if (failed) {
+        dist__remember(&outcome->lowest);
+        return outcome->lowest.status;
+    }
+    dist_status around = batch->caller ? dist__record_reason(batch->caller) : DIST_OK;
+    if (around) return dist__refuse(around, 0, "the task that made this call should have returned");
+    return DIST_OK;
 }
 
 /* A call that its caller looks after while it runs. */

@@ -40,6 +40,7 @@ void dist__control_open(struct dist__control *control, struct dist__batch *batch
     control->limited = opts->task_timeout > 0;
     control->heard = opts->on_start || opts->on_finish;
     control->retried = opts->retries != 0;
+    control->limit = batch->outcome.smallest.limit;
     for (size_t i = 0; batch->kind == DIST__PAR_TASKS && i < batch->n; i++) {
         control->limited |= batch->tasks[i].timeout > 0;
         control->retried |= batch->tasks[i].retries != 0;
@@ -73,12 +74,20 @@ bool dist__control_has_ended(const struct dist__control *control) {
     return atomic_load_explicit(&control->desk->ended, memory_order_relaxed) != DIST_OK;
 }
 
+/* Wakes those who wait for their turn. */
+static void announce(struct dist__control *control) {
+    if (control->turn_ns == 0) return;
+    /* release: what has changed; pairs with their acquire [changes] */
+    atomic_fetch_add_explicit(&control->desk->changes, 1, memory_order_release);
+    dist__futex_wake(&control->desk->changes, INT32_MAX, true);
+}
+
 void dist__control_end(struct dist__control *control, const dist_error *why) {
     if (dist__control_has_ended(control)) return;
     control->why = *why;
     /* relaxed: see dist__control_has_ended */
     atomic_store_explicit(&control->desk->ended, why->status, memory_order_relaxed);
-    dist__futex_wake(&control->desk->ended, INT32_MAX, true); /* those who wait for their turn */
+    announce(control);
 }
 
 bool dist__control_check(struct dist__control *control) {
@@ -101,6 +110,8 @@ bool dist__control_cut(const struct dist__control *control, bool failed, dist_er
     if (failed && batch->outcome.lowest.index < control->lowest_open) return false;
     *why = control->why;
     why->index = control->lowest_open;
+    why->attempts = control->open_attempts;
+    why->worker = control->open_worker;
     dist__batch_describe(batch, why);
     return true;
 }
@@ -168,7 +179,7 @@ void dist__control_drop_retries(struct dist__control *control) {
     for (size_t at = kept / 2; at-- > 0;) sink_down(control->waiting, kept, at);
 }
 
-static unsigned retries_of(const struct dist__control *control, size_t i) {
+unsigned dist__control_retries_of(const struct dist__control *control, size_t i) {
     const struct dist__batch *batch = control->batch;
     bool own = batch->kind == DIST__PAR_TASKS && batch->tasks[i].retries;
     return own ? batch->tasks[i].retries : control->opts.retries;
@@ -235,10 +246,20 @@ static bool interrupted(const struct dist__control *control, const dist_error *e
 }
 
 static bool worth_another(const struct dist__control *control, const dist_error *error) {
-    if (dist__control_has_ended(control) || error->attempts > retries_of(control, error->index) ||
+    if (dist__control_has_ended(control) ||
+        error->attempts > dist__control_retries_of(control, error->index) ||
         dist__outcome_past_stop(&control->batch->outcome, error->index))
         return false;
     return !control->opts.retry_if || control->opts.retry_if(error, control->opts.user);
+}
+
+/* What the outcome has found out, for the workers. */
+static void lower_stop(struct dist__control *control) {
+    /* relaxed, all: see dist__outcome_past_stop; this thread alone writes */
+    uint64_t stop = atomic_load_explicit(&control->batch->outcome.stop, memory_order_relaxed);
+    if (stop == SIZE_MAX) return;
+    atomic_store_explicit(&control->desk->not_stop, ~stop, memory_order_relaxed);
+    announce(control);
 }
 
 static void take_failure(struct dist__control *control, const struct dist__note *note) {
@@ -255,8 +276,11 @@ static void take_failure(struct dist__control *control, const struct dist__note 
             return;
         }
     }
-    if (interrupted(control, &error) && items.begin < control->lowest_open)
+    if (interrupted(control, &error) && items.begin < control->lowest_open) {
         control->lowest_open = items.begin;
+        control->open_attempts = error.attempts;
+        control->open_worker = error.worker;
+    }
     for (size_t i = items.begin; i < items.end; i++) {
         error.index = i;
         dist__batch_describe(control->batch, &error);
@@ -265,6 +289,7 @@ static void take_failure(struct dist__control *control, const struct dist__note 
         tell_finish(control, note, i, &error);
     }
     if (control->heard_of) control->heard_of(control->self, items, false);
+    lower_stop(control);
 }
 
 void dist__control_take(struct dist__control *control, const struct dist__note *note) {
@@ -310,7 +335,10 @@ void dist__control_hear(struct dist__control *control) {
 
 void dist__control_skip(struct dist__control *control, struct dist__span items) {
     if (items.begin >= items.end) return;
-    if (items.begin < control->lowest_open) control->lowest_open = items.begin;
+    if (items.begin < control->lowest_open) {
+        control->lowest_open = items.begin;
+        control->open_attempts = control->open_worker = 0;
+    }
     dist__outcome_skip(&control->batch->outcome, items.begin, items.end);
 }
 

@@ -21,8 +21,10 @@
 /* What all workers see: in shared memory for processes. Zero is the right beginning. */
 struct dist__desk {
     alignas(64) _Atomic(uint32_t) asleep; /* the supervisor is, or will be in a moment [bell] */
-    _Atomic(uint32_t) ended;    /* a dist_status: the call ends before its time; a futex */
+    _Atomic(uint32_t) ended;              /* a dist_status: the call ends before its time */
     _Atomic(uint32_t) deserted; /* the supervisor has left its workers alone; see .abandon */
+    alignas(64) _Atomic(uint64_t) not_stop; /* ~index: items above it need not run */
+    _Atomic(uint32_t) changes; /* of ended and not_stop; a futex for those who wait their turn */
     alignas(64) _Atomic(uint64_t) turn; /* with a rate: when the next attempt may start */
     struct dist__ring ring[];           /* one for each worker */
 };
@@ -40,6 +42,7 @@ struct dist__control {
     bool limited;                   /* attempts have limits of their own */
     bool heard;                     /* hooks want to hear of each item */
     bool retried;                   /* items may get further attempts */
+    size_t limit;                   /* failures that stop the call; 0: none does */
     struct dist__desk *desk;
     unsigned rings;              /* of the desk; 0: INLINE, where the caller is the worker */
     _Atomic(uint32_t) *attempts; /* of each item, so far: its worker counts; NULL: no retries */
@@ -52,10 +55,11 @@ struct dist__control {
     void *self;
 
     /* The supervisor's own. */
-    size_t failed, succeeded;    /* items, as far as notes tell */
-    size_t lowest_open;          /* item that has not ended because the call did; SIZE_MAX: none */
-    dist_error why;              /* the call's error, if it ended before its time */
-    struct dist__retry *waiting; /* a heap by due_ns */
+    size_t failed, succeeded; /* items, as far as notes tell */
+    size_t lowest_open;       /* item that has not ended because the call did; SIZE_MAX: none */
+    dist_error why;           /* the call's error, if it ended before its time */
+    unsigned open_attempts, open_worker; /* of lowest_open */
+    struct dist__retry *waiting;         /* a heap by due_ns */
     size_t waiting_count, waiting_room;
     struct dist__progress progress;
 };
@@ -86,6 +90,8 @@ void dist__control_take(struct dist__control *control, const struct dist__note *
 bool dist__control_check(struct dist__control *control);
 void dist__control_end(struct dist__control *control, const dist_error *why);
 bool dist__control_has_ended(const struct dist__control *control);
+
+unsigned dist__control_retries_of(const struct dist__control *control, size_t i);
 
 /* Takes the next items whose retry is due. False: there are none now. */
 bool dist__control_due(struct dist__control *control, struct dist__span *items);
@@ -128,8 +134,18 @@ void dist__control_leave_desk(struct dist__control *control);
 bool dist__worker_begin(struct dist__control *control, struct dist__record *record);
 void dist__worker_end(struct dist__control *control, struct dist__record *record);
 
-/* Waits until an attempt may start. False: the call has ended before. */
-bool dist__worker_turn(struct dist__control *control, const struct dist__record *record);
+/* Waits until an attempt of item i may start. False: it must not. */
+bool dist__worker_turn(struct dist__control *control, struct dist__record *record, size_t i);
+
+/* Item i need not run: the call has stopped below it. */
+static inline bool dist__control_past_stop(const struct dist__control *control, size_t i) {
+    /* relaxed: see dist__outcome_past_stop */
+    return i > ~atomic_load_explicit(&control->desk->not_stop, memory_order_relaxed);
+}
+
+/* DIST_OK while this call goes on for the task that runs in the record; else why it should return.
+ */
+dist_status dist__record_reason(const struct dist__record *record);
 
 /* Attempts of item i so far, at least 1. */
 unsigned dist__attempts_of(const struct dist__control *control, size_t i);
@@ -142,6 +158,9 @@ void dist__attempt_begin(struct dist__control *control, struct dist__record *rec
                          struct dist__span items);
 
 void dist__attempt_end(const struct dist__control *control, const struct dist__record *record);
+
+/* These were part of the attempt and have not been run: it does not count for them. */
+void dist__attempt_unused(const struct dist__control *control, struct dist__span items);
 
 /* The code of an attempt that has returned `code`, late or cancelled attempts being failures. */
 int dist__attempt_verdict(struct dist__record *record, int code);

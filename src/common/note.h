@@ -68,6 +68,13 @@ static inline void dist__ring_drop(struct dist__ring *ring) {
     atomic_store_explicit(&ring->read, read + 1, memory_order_release);
 }
 
+/* Worker: true if the caller has done with all notes so far. */
+static inline bool dist__ring_heard(struct dist__ring *ring) {
+    /* acquire: what the caller did with them; pairs with [slot] */
+    return atomic_load_explicit(&ring->read, memory_order_acquire) ==
+           atomic_load_explicit(&ring->written, memory_order_relaxed); /* its own word */
+}
+
 /* Caller: before it looks at the rings, and then sleeps. */
 static inline void dist__bell_arm(_Atomic(uint32_t) *asleep) {
     /* acq_rel: a write, so that it and the worker's have an order [bell] */

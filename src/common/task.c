@@ -16,6 +16,8 @@ struct dist__record *dist__record_current(void) {
     return current;
 }
 
+void dist__record_switch(struct dist__record *record) { current = record; }
+
 static unsigned product(unsigned a, unsigned b) { return a > UINT_MAX / b ? UINT_MAX : a * b; }
 
 void dist__record_enter(struct dist__record *record, const struct dist__batch *batch,

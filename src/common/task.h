@@ -69,6 +69,9 @@ struct dist__record {
     char message[DIST__MESSAGE_SIZE];
 };
 
+/* Makes another record, or none, the current one. */
+void dist__record_switch(struct dist__record *record);
+
 /* The record of the running task, NULL outside of tasks. */
 struct dist__record *dist__record_current(void);
 

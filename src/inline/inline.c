@@ -22,7 +22,7 @@ static void run_retries(struct dist__batch *batch, struct dist__record *record) 
     while (control->waiting_count) {
         if (dist__control_due(control, &items)) {
             dist__attempt_items(control, batch, record, items);
-        } else {
+        } else if (control->waiting_count) {
             dist__control_sleep(control, polled, 0, UINT64_MAX);
             if (dist__control_check(control)) dist__control_drop_retries(control);
         }

@@ -203,7 +203,9 @@ static size_t attempt(const struct dist__process_call *call, struct dist__span i
     size_t settled = dist__batch_attempt(call->batch, items, stage, record, &sink);
     settle(&own);
     dist__attempt_end(call->batch->control, record);
-    for (size_t i = items.begin + settled; i < items.end; i++)
+    struct dist__span unused = {items.begin + settled, items.end};
+    dist__attempt_unused(call->batch->control, unused);
+    for (size_t i = unused.begin; i < unused.end; i++)
         dist__region_mark(region, i, DIST__ITEM_PENDING);
     dist__claim_count(&region->claim[record->worker]);
     return settled;
@@ -213,9 +215,7 @@ static void attempt_items(const struct dist__process_call *call, struct dist__sp
                           struct dist__record *record) {
     struct dist__control *control = call->batch->control;
     while (items.begin < items.end) {
-        if (dist__region_past_stop(&call->region, items.begin) ||
-            dist__control_has_ended(control) || !dist__worker_turn(control, record))
-            return;
+        if (!dist__worker_turn(control, record, items.begin)) return;
         size_t end = items.begin + 1;
         if (call->batch->kind == DIST__MAP_CHUNKS)
             end = dist__batch_chunk_end(call->batch, items.begin);

@@ -186,12 +186,6 @@ static void land(void *self, struct dist__span items) {
 static void heard_of(void *self, struct dist__span items, bool again) {
     struct crew *crew = self;
     if (!again) memset(crew->copy->settled + items.begin, 1, items.end - items.begin);
-    /* relaxed: see dist__outcome_past_stop; what failed so far has not lowered it yet, and the
-     * next one will tell */
-    atomic_store_explicit(
-        &crew->batch->outcome.stop,
-        atomic_load_explicit(&crew->supervised->outcome.stop, memory_order_relaxed),
-        memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------ a worker */
@@ -213,7 +207,7 @@ static bool more_to_draw(const struct crew *crew) {
     uint64_t drawn = atomic_load_explicit(&crew->cursor, memory_order_relaxed);
     if (drawn >= crew->units || dist__control_has_ended(crew->control)) return false;
     struct dist__span next = dist__batch_items(crew->batch, drawn, drawn + 1);
-    return !dist__outcome_past_stop(&crew->batch->outcome, next.begin);
+    return !dist__control_past_stop(crew->control, next.begin);
 }
 
 static bool draw(struct crew *crew, uint64_t want, struct dist__span *items) {
