@@ -206,6 +206,33 @@ CASE("G-02", a_parent_that_frees_an_arena_does_not_disturb_its_child) {
     assert_int_equal(wait_child(child), 0);
 }
 
+static _Atomic(unsigned) may_go_on, allocated;
+
+static int allocate_late(void *result, const void *item, void *ctx) {
+    (void)result, (void)item, (void)ctx;
+    while (!dist_cancelled()) nap(0.001);
+    if (!reaches(&may_go_on, 1)) return 1;
+    char *bytes = dist_alloc(100000);
+    if (bytes) memset(bytes, 'a', 100000);
+    char *small = dist_strdup("still there");
+    if (bytes && small && !strcmp(small, "still there")) count(&allocated);
+    return 0;
+}
+
+CASE_ON("P-32", an_abandoned_task_keeps_its_arena, ON_THREAD, 20) {
+    char out[2];
+    dist_arena *arena = dist_arena_new(0);
+    assert_int_equal(dist_map(allocate_late, numbers(), 2, out, .executor = X, .workers = 2,
+                              .arena = arena, .timeout = 0.05, .abandon = true),
+                     DIST_TIMEOUT);
+    dist_arena_free(arena);
+    assert_true(is_mapped(arena));
+    count(&may_go_on);
+    assert_true(reaches(&allocated, 2));
+    for (double limit = now() + 5; is_mapped(arena) && now() < limit;) nap(0.001);
+    assert_false(is_mapped(arena));
+}
+
 /* ------------------------------------------------------------------ nothing has a name */
 
 enum { NAMES_SIZE = 1 << 16 };
