@@ -105,6 +105,22 @@ CASE("M-05", a_silent_call_leaves_errno_alone_whatever_failed) {
     assert_int_equal(after, 4321);
 }
 
+static int change_errno(size_t index, void *ctx) {
+    (void)ctx;
+    errno = (int)index + 1;
+    return 0;
+}
+
+CASE("M-05", what_tasks_make_of_errno_stays_with_them) {
+    for (unsigned workers = 1; workers < 5; workers++) {
+        errno = 4321;
+        dist_status status = dist_for(change_errno, 101, .executor = X, .workers = workers);
+        int after = errno;
+        assert_int_equal(status, DIST_OK);
+        assert_int_equal(after, 4321);
+    }
+}
+
 CASE("G-11", a_stream_being_read_goes_on_where_it_was) {
     char path[] = "/tmp/dist-input-XXXXXX", line[32], expected[32];
     int fd = mkstemp(path);
