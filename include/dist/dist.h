@@ -19,7 +19,8 @@
  *   Errors    Are values. Nothing here aborts, exits, prints or installs a signal handler.
  *             dist_last_error() holds the details of the calling thread's last failed call.
  *   errno     Not touched by a successful call.
- *   Ends      A task returns. It must not leave by longjmp or by a C++ exception, and in THREAD and
+ *   Ends      A task returns, with the floating-point environment (rounding mode, flags that trap)
+ *             as it found it. It must not leave by longjmp or by a C++ exception, and in THREAD and
  *             INLINE not by pthread_exit. The calling thread cannot be cancelled inside a call.
  *   Waiting   Tasks may wait for each other if the call has at least as many .workers as items, or
  *             .chunk = 1 and at least as many .workers as tasks that wait at a time.

@@ -189,6 +189,8 @@ void dist__attempt_begin(struct dist__control *control, struct dist__record *rec
         /* relaxed: for the supervisor's information */
         atomic_store_explicit(&ring->running_begin, items.begin, memory_order_relaxed);
         atomic_store_explicit(&ring->running_end, items.end, memory_order_relaxed);
+        if (control->heard || control->limited)
+            atomic_store_explicit(&ring->running_since, record->began_ns, memory_order_relaxed);
     }
     double limit = control->limited ? dist__attempt_limit(control, items.begin) : 0;
     if (limit > 0) record->limit_ns = dist__after(record->began_ns, limit);

@@ -36,6 +36,7 @@ struct dist__ring {
     alignas(64) _Atomic(uint32_t) written;        /* worker; publishes the note [note] */
     _Atomic(uint64_t) finished;                   /* items that have succeeded; worker */
     _Atomic(uint64_t) running_begin, running_end; /* items of the attempt under way; worker */
+    _Atomic(uint64_t) running_since;              /* when it began, if attempts are timed */
     alignas(64) _Atomic(uint32_t) read;           /* caller; gives the slot back [slot] */
     struct dist__note note[DIST__RING_NOTES];
 };

@@ -121,6 +121,10 @@ static void blame(struct dist__supervisor *s, struct dist__span items, unsigned 
     }
     struct dist__note note = {
         .kind = DIST__FAILED, .worker = place, .begin = items.begin, .end = items.end};
+    /* relaxed: its writer is dead and reaped */
+    uint64_t since =
+        atomic_load_explicit(&control->desk->ring[place].running_since, memory_order_relaxed);
+    if (since) note.took_ns = dist__now_ns() - since;
     if (dead.late) {
         error = (dist_error){.status = DIST_TIMEOUT, .code = ETIMEDOUT, .worker = place};
         snprintf(error.message, sizeof error.message, "killed after its limit of %g s",

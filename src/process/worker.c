@@ -1,6 +1,7 @@
 /* worker.c - a worker draws items and runs them until none are left. It holds no lock that another
  * process could wait for, so it may be killed between any two instructions. */
 #include "worker.h"
+#include "common/arena.h"
 #include "common/control.h"
 #include "common/os.h"
 
@@ -303,6 +304,7 @@ _Noreturn void dist__worker_main(struct dist__process_call *call, unsigned place
     pthread_cleanup_push(thread_ends, NULL);
     work(call, place, &record);
     pthread_cleanup_pop(0);
+    dist__arena_leave(&record);
     dist__claim_set(&call->region.claim[place], DIST__LEFT);
     flush_own();
     _exit(0);
