@@ -131,19 +131,22 @@ static void wait_as_supervisor(struct dist__control *control, struct dist__recor
 }
 
 /* Not by what the supervisor has noticed: it may be late itself. */
-static bool may_start(const struct dist__control *control, size_t i) {
+static bool may_start(const struct dist__control *control, struct dist__record *record, size_t i) {
     if (dist__control_has_ended(control) || dist__control_past_stop(control, i)) return false;
     if (dist_token_cancelled(control->opts.token)) return false;
-    return control->deadline_ns == UINT64_MAX || dist__now_ns() < control->deadline_ns;
+    if (control->deadline_ns == UINT64_MAX) return true;
+    uint64_t now = record->now_ns ? record->now_ns : dist__now_ns();
+    record->now_ns = 0;
+    return now < control->deadline_ns;
 }
 
 bool dist__worker_turn(struct dist__control *control, struct dist__record *record, size_t i) {
-    if (control->turn_ns == 0) return may_start(control, i);
+    if (control->turn_ns == 0) return may_start(control, record, i);
     uint64_t mine = draw_turn(control), now;
     for (;;) {
         /* acquire: what has changed; pairs with [changes] */
         uint32_t changes = atomic_load_explicit(&control->desk->changes, memory_order_acquire);
-        if (!may_start(control, i)) return false;
+        if (!may_start(control, record, i)) return false;
         if ((now = dist__now_ns()) >= mine) return true;
         if (control->rings && !record->direct)
             dist__futex_wait(&control->desk->changes, changes,
@@ -250,7 +253,7 @@ static void explain(struct dist__record *record, dist_status why, uint64_t now) 
 /* A task that ends well above the stop has ended well. */
 int dist__attempt_verdict(struct dist__record *record, int code) {
     const struct dist__control *control = record->control;
-    uint64_t now = time_of(record);
+    uint64_t now = record->now_ns = time_of(record);
     if (control->heard || control->limited) record->took_ns = now - record->began_ns;
     dist_status why = record->told;
     if (!why && !dist__control_past_stop(control, record->index)) why = reason(record, now);
@@ -327,9 +330,8 @@ static size_t attempt(struct told_sink *to, struct dist__span items) {
 
 /* What the supervisor would do meanwhile, where the worker is the supervisor. */
 static void look_around(struct dist__control *control, struct dist__record *record) {
-    if (control->rings && !record->direct) return;
-    tell_oneself(control, record, NULL);
-    dist__control_draw(control);
+    if (record->direct) tell_oneself(control, record, NULL);
+    if (record->direct || control->rings == 0) dist__control_draw(control);
 }
 
 bool dist__attempt_items(struct dist__control *control, const struct dist__batch *batch,
@@ -338,8 +340,8 @@ bool dist__attempt_items(struct dist__control *control, const struct dist__batch
     bool stays = true;
     while (items.begin < items.end) {
         look_around(control, record);
-        if (!may_start(control, items.begin)) break;
-        stays = record->begun || dist__worker_begin(control, record);
+        if (!record->begun)
+            stays = may_start(control, record, items.begin) && dist__worker_begin(control, record);
         if (!stays || !dist__worker_turn(control, record, items.begin)) break;
         size_t end = items.begin + 1;
         if (batch->kind == DIST__MAP_CHUNKS) end = dist__batch_chunk_end(batch, items.begin);

@@ -268,7 +268,6 @@ static void take_failure(struct dist__control *control, const struct dist__note 
     error.index = items.begin;
     error.message[sizeof error.message - 1] = '\0';
     dist__batch_describe(control->batch, &error);
-    dist__control_check(control); /* the task may know already that the time is up */
     if (worth_another(control, &error)) {
         struct dist__retry retry = {pause_end(control, items.begin, error.attempts), items};
         if (wait_for_retry(control, retry)) {
@@ -293,6 +292,8 @@ static void take_failure(struct dist__control *control, const struct dist__note 
 }
 
 void dist__control_take(struct dist__control *control, const struct dist__note *note) {
+    /* a worker may know already that the time is up, and then this must know it too */
+    if (note->kind == DIST__FAILED || note->kind == DIST__LEFT_OUT) dist__control_check(control);
     bool valid = note->begin < note->end && note->end <= control->batch->n;
     switch (note->kind) {
     case DIST__STARTED:

@@ -30,7 +30,9 @@ struct dist__note {
     dist_error error;
 };
 
-enum { DIST__RING_NOTES = 32 };
+#ifndef DIST__RING_NOTES
+#define DIST__RING_NOTES 64
+#endif
 
 struct dist__ring {
     alignas(64) _Atomic(uint32_t) written;        /* worker; publishes the note [note] */

@@ -48,6 +48,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->direct = record->begun = false;
     record->told = DIST_OK;
     record->limit_ns = UINT64_MAX;
+    record->now_ns = 0;
     record->before_pin.is_set = false;
     record->caller = batch->abandoned ? NULL : caller;
     unsigned workers = company == DIST__ALONE ? 1 : batch->workers;

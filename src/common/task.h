@@ -54,6 +54,7 @@ struct dist__record {
     uint64_t began_ns; /* the attempt, if it is timed */
     uint64_t limit_ns; /* when it is late; UINT64_MAX: never */
     uint64_t took_ns;  /* the last attempt */
+    uint64_t now_ns;   /* when it ended, for the start of the next one; 0: look again */
     struct dist__affinity before_pin;
 
     void *scratch; /* staging for results too large for the stack; owned */

@@ -11,7 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { DIST__DUE_ROOM = 256 };
+#ifndef DIST__DUE_ROOM
+#define DIST__DUE_ROOM 256
+#endif
 
 struct dist__due {
     alignas(64) _Atomic(uint64_t) head; /* workers; gives entries back [taken] */

@@ -72,6 +72,7 @@ static void hand_out_due(struct dist__supervisor *s) {
 /* The same for a call that is looked after: notes, limits, retries, an end before its time. */
 static void look_after(struct dist__supervisor *s) {
     struct dist__control *control = s->call.batch->control;
+    keep_alive(s); /* all of them, before a hook takes its time */
     for (;;) {
         dist__control_arm(control);
         dist__control_hear(control);
