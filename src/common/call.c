@@ -59,9 +59,6 @@ static void size_up(struct dist__batch *batch, const dist_opts *opts,
     batch->chunk = opts->chunk < batch->n ? opts->chunk : batch->n;
     batch->in_place = opts->in_place;
     batch->caller = dist__record_current();
-    batch->control = NULL;
-    batch->abandoned = false;
-    batch->cut = DIST_OK;
     batch->arena = opts->arena ? opts->arena : batch->caller ? batch->caller->arena : NULL;
     batch->seed = opts->seed ? opts->seed : dist__random_nested_seed(batch->caller);
     bool alone = backend->executor == DIST_INLINE;
@@ -122,6 +119,9 @@ static dist_status run_batch(const struct dist__backend *backend, struct dist__b
     *refused = DIST_OK;
     size_t limit = opts->max_failures ? opts->max_failures : opts->silent ? 0 : 1;
     dist__outcome_init(&batch->outcome, limit, opts->job != NULL);
+    batch->control = NULL;
+    batch->abandoned = false;
+    batch->cut = DIST_OK;
     if (batch->n == 0) return DIST_OK;
     size_up(batch, opts, backend);
     if (dist__control_wanted(opts, batch)) return run_looked_after(backend, batch, opts, refused);

@@ -42,6 +42,12 @@ static inline void dist__claim_hold(struct dist__claim *claim, uint64_t begin, u
     dist__claim_set(claim, DIST__HELD);
 }
 
+/* The items below `begin` are not its any more: what became of them stands in their states. */
+static inline void dist__claim_advance(struct dist__claim *claim, uint64_t begin) {
+    /* relaxed: read when the worker is dead and reaped */
+    atomic_store_explicit(&claim->begin, begin, memory_order_relaxed);
+}
+
 static inline enum dist__claim_state dist__claim_read(const struct dist__claim *claim,
                                                       uint64_t *begin, uint64_t *end) {
     /* acquire: pairs with [held] */

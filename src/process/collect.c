@@ -5,6 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
+void dist__collect_untold(struct dist__supervisor *s) {
+    for (size_t i = 0; i < s->call.batch->n; i++) {
+        if (dist__region_state(&s->call.region, i) != DIST__ITEM_FAILED) continue;
+        struct dist__note note = {.kind = DIST__FAILED, .begin = i, .end = i + 1};
+        note.error = (dist_error){.status = DIST_CRASHED,
+                                  .attempts = dist__attempts_of(s->call.batch->control, i),
+                                  .message = "its worker died before it could tell of a failure"};
+        dist__control_take(s->call.batch->control, &note);
+    }
+}
+
 bool dist__collect_lost(struct dist__supervisor *s) {
     const struct dist__batch *batch = s->call.batch;
     /* relaxed: no worker lives, and all are reaped */

@@ -135,12 +135,6 @@ static void blame(struct dist__supervisor *s, struct dist__span items, unsigned 
     dist__control_take(control, &note);
 }
 
-/* True: the worker had begun the item, and nobody has heard how it ended. */
-static bool was_running(const struct dist__supervisor *s, size_t i) {
-    enum dist__item_state state = dist__region_state(&s->call.region, i);
-    return state == DIST__ITEM_RUNNING || (s->call.batch->control && state == DIST__ITEM_FAILED);
-}
-
 /* Goes through what a dead worker held. True: it was running one of them. */
 static bool inherit(struct dist__supervisor *s, unsigned place, struct dist__member dead,
                     struct dist__exit end) {
@@ -150,8 +144,10 @@ static bool inherit(struct dist__supervisor *s, unsigned place, struct dist__mem
     bool blamed = false, chunks = s->call.batch->kind == DIST__MAP_CHUNKS;
     for (size_t i = begin; i < last;) {
         size_t first = i++;
-        if (was_running(s, first)) {
-            while (chunks && i < last && was_running(s, i)) i++;
+        if (dist__region_state(&s->call.region, first) == DIST__ITEM_RUNNING) {
+            while (chunks && i < last &&
+                   dist__region_state(&s->call.region, i) == DIST__ITEM_RUNNING)
+                i++;
             blame(s, (struct dist__span){first, i}, place, dead, end);
             blamed = true;
         } else if (dist__region_state(&s->call.region, first) == DIST__ITEM_PENDING) {

@@ -81,9 +81,13 @@ static void look_after(struct dist__supervisor *s) {
         if (ended) dist__member_stop_all(s);
         uint64_t until_ns = dist__member_enforce(s);
         if (!ended && keep_alive(s)) until_ns = dist__member_enforce(s);
-        if (s->live) dist__member_wait(s, until_ns);
-        else if (ended) return;
-        else if (control->waiting_count) dist__control_sleep(control, s->polled, 0, UINT64_MAX);
+        if (s->live) {
+            dist__member_wait(s, until_ns);
+            continue;
+        }
+        dist__collect_untold(s);
+        if (ended) return;
+        if (control->waiting_count) dist__control_sleep(control, s->polled, 0, UINT64_MAX);
         else if (is_over(s)) return;
     }
 }

@@ -53,6 +53,10 @@ uint64_t dist__member_enforce(struct dist__supervisor *s);
 
 /* ------------------------------------------------------------------ collect.c: what they leave */
 
+/* With no worker alive, in a call that is looked after: failures whose workers died before they
+ * could tell. */
+void dist__collect_untold(struct dist__supervisor *s);
+
 /* With no worker alive: items that were drawn and that nobody has started become lost ones. Those
  * above the cursor will be drawn as before. True: there is something to do. */
 bool dist__collect_lost(struct dist__supervisor *s);

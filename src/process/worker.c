@@ -178,15 +178,18 @@ static void told_good(void *self, struct dist__span items, const unsigned char *
     if (items.begin >= items.end) return;
     for (size_t i = items.begin; i < items.end; i++)
         dist__region_mark(&to->call->region, i, DIST__ITEM_DONE);
+    dist__claim_advance(&to->call->region.claim[to->record->worker], items.end);
     dist__worker_tell(to->call->batch->control, to->record, DIST__SUCCEEDED, items, NULL);
 }
 
-/* The state first: if the worker dies before the note, its parent sees what it was about to say. */
+/* Once it is told, the item may be another worker's. If this one dies before the note, the parent
+ * finds it FAILED, and unheard, when no worker lives. */
 static void told_bad(void *self, struct dist__span items, const dist_error *error) {
     struct told_sink *to = self;
     settle(to);
     for (size_t i = items.begin; i < items.end; i++)
         dist__region_mark(&to->call->region, i, DIST__ITEM_FAILED);
+    dist__claim_advance(&to->call->region.claim[to->record->worker], items.end);
     dist__worker_tell(to->call->batch->control, to->record, DIST__FAILED, items, error);
 }
 
