@@ -32,7 +32,7 @@ mutate() {
 fresh_copy() {
     rm -rf "$work/src" "$work/model"
     mkdir -p "$work/src" "$work/model"
-    cp "$here"/*.[ch] "$here"/run.sh "$work/model"
+    cp -r "$here"/*.[ch] "$here"/run.sh "$here"/dist "$work/model"
     (cd "$source" && find . -name '*.h') | while read -r one; do
         mkdir -p "$work/src/$(dirname "$one")"
         cp "$source/$one" "$work/src/$one"
