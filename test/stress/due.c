@@ -38,14 +38,21 @@ static void *work(void *arg) {
     return NULL;
 }
 
-/* As in process/process.c: where it counts less than there is room, it can put. */
+/* False: there is no room. Where it counts less than there is room, as process/process.c does
+ * before it puts, it can put. */
+static bool put(uint64_t k, bool count) {
+    payload[k] = (uint32_t)(k ^ run_seed);
+    if (count && dist__due_count(&due) >= DIST__DUE_ROOM) return false;
+    bool room = dist__due_put(&due, k, end_of(k));
+    CHECK(room || !count);
+    return room;
+}
+
 static void put_all(struct random *random) {
     for (uint64_t k = 0; k < ENTRIES;) {
+        bool count = random_below(random, 2) == 0;
         uint32_t burst = 1 + random_below(random, 2 * DIST__DUE_ROOM);
-        for (; burst > 0 && k < ENTRIES && dist__due_count(&due) < DIST__DUE_ROOM; burst--, k++) {
-            payload[k] = (uint32_t)(k ^ run_seed);
-            CHECK(dist__due_put(&due, k, end_of(k)));
-        }
+        for (; burst > 0 && k < ENTRIES && put(k, count); burst--) k++;
         if (burst == 0) continue;
         full++;
         random_delay(random);
