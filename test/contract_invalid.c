@@ -136,8 +136,7 @@ static const struct {
     const char *name;
     size_t offset, size;
 } not_built[] = {
-    OPTION(in_flight),        OPTION(unordered),     OPTION(deferred), OPTION(pool),
-    OPTION(tasks_per_worker), OPTION(worker_memory), OPTION(trace),
+    OPTION(in_flight), OPTION(pool), OPTION(tasks_per_worker), OPTION(worker_memory), OPTION(trace),
 };
 
 static void set_option(dist_opts *opts, size_t k) {
@@ -170,7 +169,7 @@ CASE("G-15", a_refused_call_fills_error_and_gives_no_job) {
         dist_job *job = (dist_job *)(uintptr_t)0xdead;
         memset(&e, -1, sizeof e);
         dist_opts opts = {.size = sizeof opts, .executor = X, .error = &e, .job = &job};
-        if (k == 0) opts.unordered = true;
+        if (k == 0) opts.in_flight = 1;
         if (k == 1) opts.executor = (dist_executor)99;
         if (k == 2) opts.executor = DIST_AUTO;
         prepare();
@@ -186,7 +185,7 @@ CASE("G-15", a_refused_call_fills_error_and_gives_no_job) {
 
 CASE("G-15", a_refused_call_says_why_even_if_empty) {
     prepare();
-    assert_int_equal(dist_map(task, numbers(), 0, out, .executor = X, .deferred = true),
+    assert_int_equal(dist_map(task, numbers(), 0, out, .executor = X, .in_flight = 1),
                      DIST_UNSUPPORTED);
     assert_int_equal(dist_map_fn(NULL, numbers(), 0, 4, out, 4, DIST_OPTS(.executor = X)),
                      DIST_INVALID);

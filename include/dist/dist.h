@@ -353,37 +353,7 @@ DIST_API dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_op
  * DIST_OK if there was none. Valid until the thread's next call. */
 DIST_API const dist_error *dist_last_error(void);
 
-/* ------------------------------------------------------------------ 4. jobs: an ended call, to
- * look at
- *
- * A job refers to the caller's items, out and tasks: keep them until dist_job_finish.
- */
-
-/* Frees the job and sets it to NULL; the outcome of the call as if it had not been .silent.
- * DIST_OK for NULL. */
-DIST_API dist_status dist_job_finish(dist_job **job);
-
-DIST_API size_t dist_job_count(const dist_job *job);    /* items */
-DIST_API size_t dist_job_failures(const dist_job *job); /* items that failed or crashed */
-
-/* The k-th failure in index order; NULL unless k < dist_job_failures(). */
-DIST_API const dist_error *dist_job_failure_at(const dist_job *job, size_t k);
-
-/* How item `index` ended. NULL: it succeeded (or index is not below the count). A status of
- * DIST_SKIPPED: it never started. */
-DIST_API const dist_error *dist_job_outcome(const dist_job *job, size_t index);
-
-/* The result of the item or par task of that name; NULL if there is none, or no success. */
-DIST_API void *dist_job_named(const dist_job *job, const char *name);
-
-/* Copies the results of all items that succeeded, in index order and without gaps, to `packed`
- * (room for all n results; NULL: just count). Returns how many. */
-DIST_API size_t dist_job_succeeded(const dist_job *job, void *packed);
-
-/* Writes *value (one result) in the place of every result that is missing because its item failed
- * or was skipped: into `copy`, an array of n results that first receives all of out, or, if
- * `copy` is NULL, into out itself. DIST_INVALID for a job without results, or of par tasks. */
-DIST_API dist_status dist_job_replace_failed(const dist_job *job, const void *value, void *copy);
+/* 4. jobs: job.h */
 
 /* 5. inside a task, 6. arenas and tokens: task.h */
 
@@ -438,6 +408,8 @@ DIST_API dist_range dist_chunk(size_t n, size_t size, size_t k);
 #ifdef __cplusplus
 }
 #endif
+
+#include "job.h"
 
 #include "task.h"
 

@@ -18,13 +18,17 @@ static bool is_deserted(const struct dist__control *control) {
     return atomic_load_explicit(&control->desk->deserted, memory_order_relaxed) != 0;
 }
 
-static void ring_bell(const struct dist__control *control) {
-    if (!dist__bell_must_ring(&control->desk->asleep) || control->bell < 0) return;
+void dist__control_ring(const struct dist__control *control) {
+    if (control->bell < 0) return;
     uint64_t one = 1;
     int saved = errno;
     if (write(control->bell, &one, sizeof one) < 0) { /* it is full: it rings already */
     }
     errno = saved;
+}
+
+static void ring_bell(const struct dist__control *control) {
+    if (dist__bell_must_ring(&control->desk->asleep)) dist__control_ring(control);
 }
 
 static void push_note(struct dist__control *control, const struct dist__note *note) {
@@ -63,7 +67,7 @@ void dist__worker_tell(struct dist__control *control, struct dist__record *recor
         /* relaxed: one writer, and a number to look at */
         uint64_t so_far = atomic_load_explicit(finished, memory_order_relaxed);
         atomic_store_explicit(finished, so_far + (items.end - items.begin), memory_order_relaxed);
-        if (!control->heard) return;
+        if (!control->heard && !control->observe) return;
     }
     struct dist__note note = {.kind = kind,
                               .worker = record->worker,
@@ -133,7 +137,8 @@ static void wait_as_supervisor(struct dist__control *control, struct dist__recor
 /* Not by what the supervisor has noticed: it may be late itself. */
 static bool may_start(const struct dist__control *control, struct dist__record *record, size_t i) {
     if (dist__control_has_ended(control) || dist__control_past_stop(control, i)) return false;
-    if (dist_token_cancelled(control->opts.token)) return false;
+    if (dist_token_cancelled(control->opts.token) || dist__control_is_cancelled(control))
+        return false;
     if (control->deadline_ns == UINT64_MAX) return true;
     uint64_t now = record->now_ns ? record->now_ns : dist__now_ns();
     record->now_ns = 0;
@@ -213,7 +218,8 @@ static dist_status reason(const struct dist__record *record, uint64_t now) {
     /* relaxed: a fact by itself */
     uint32_t ended = atomic_load_explicit(&control->desk->ended, memory_order_relaxed);
     if (ended) return ended == DIST_TIMEOUT ? DIST_TIMEOUT : DIST_CANCELLED;
-    if (dist_token_cancelled(control->opts.token)) return DIST_CANCELLED;
+    if (dist_token_cancelled(control->opts.token) || dist__control_is_cancelled(control))
+        return DIST_CANCELLED;
     if (now && (now >= record->limit_ns || now >= control->deadline_ns)) return DIST_TIMEOUT;
     return dist__control_past_stop(control, record->index) ? DIST_CANCELLED : DIST_OK;
 }

@@ -4,6 +4,15 @@
 
 #include "batch.h"
 
+/* Something that a thread shall do when it has time. */
+struct dist__errand {
+    void *link[4];                            /* the backend's */
+    bool (*run)(struct dist__errand *errand); /* false: somebody else has done it */
+    void (*done)(struct dist__errand *errand,
+                 bool ran); /* after run, and after whatever the backend
+                             * counts: others hear of the end now */
+};
+
 struct dist__backend {
     const char *name; /* as in DIST_BACKENDS and $DIST_EXECUTOR */
     dist_executor executor;
@@ -14,6 +23,9 @@ struct dist__backend {
     /* Runs the batch to its end. On DIST_OK each item has succeeded, or stands in batch->outcome.
      * On anything else (by dist__refuse) nothing has run. */
     dist_status (*run)(struct dist__batch *batch);
+
+    /* Has a thread of the backend's run the errand; NULL: it has none. */
+    void (*submit)(struct dist__errand *errand);
 
     /* Stops what the backend keeps between calls; may be NULL. */
     void (*shutdown)(void);

@@ -34,6 +34,7 @@ struct dist__batch {
     struct dist__record *caller;   /* the task that made the call, or NULL */
     bool abandoned;                /* workers may outlive the call: see .abandon */
     struct dist__control *control; /* of a call that is looked after; else NULL */
+    struct dist_job *job;          /* of a call that goes on by itself; else NULL */
     struct dist__outcome outcome;
     dist_status cut; /* why it ended before its time, if items were left; for a job */
 };

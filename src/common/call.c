@@ -1,6 +1,6 @@
 /* call.c - the door: every public call comes in here, is checked, becomes a batch, and is handed
  * to a backend. */
-#include "backend.h"
+#include "call.h"
 #include "check.h"
 #include "control.h"
 #include "error.h"
@@ -58,7 +58,7 @@ static void size_up(struct dist__batch *batch, const dist_opts *opts,
     batch->ctx = opts->ctx;
     batch->chunk = opts->chunk < batch->n ? opts->chunk : batch->n;
     batch->in_place = opts->in_place;
-    batch->caller = dist__record_current();
+    batch->caller = batch->job ? NULL : dist__record_current();
     batch->arena = opts->arena ? opts->arena : batch->caller ? batch->caller->arena : NULL;
     batch->seed = opts->seed ? opts->seed : dist__random_nested_seed(batch->caller);
     bool alone = backend->executor == DIST_INLINE;
@@ -103,22 +103,24 @@ static dist_status run_looked_after(const struct dist__backend *backend, struct 
     dist_error why;
     dist__control_open(&control, batch, opts);
     batch->control = &control;
+    if (batch->job) dist__job_joins(batch->job, &control);
     batch->abandoned =
         opts->abandon && backend->executor == DIST_THREAD && (opts->timeout > 0 || opts->token);
     *refused = backend->run(batch);
     dist_status status = *refused ? *refused : conclude(batch, opts->silent);
     if (!*refused && dist__control_cut(&control, batch->outcome.failed_count > 0, &why))
         batch->cut = why.status;
+    if (batch->job) dist__job_leaves(batch->job);
     dist__control_close(&control);
     batch->control = NULL;
     return status;
 }
 
-static dist_status run_batch(const struct dist__backend *backend, struct dist__batch *batch,
-                             const dist_opts *opts, dist_status *refused) {
+dist_status dist__call_run(const struct dist__backend *backend, struct dist__batch *batch,
+                           const dist_opts *opts, dist_status *refused) {
     *refused = DIST_OK;
     size_t limit = opts->max_failures ? opts->max_failures : opts->silent ? 0 : 1;
-    dist__outcome_init(&batch->outcome, limit, opts->job != NULL);
+    dist__outcome_init(&batch->outcome, limit, opts->job || batch->job);
     batch->control = NULL;
     batch->abandoned = false;
     batch->cut = DIST_OK;
@@ -131,12 +133,13 @@ static dist_status run_batch(const struct dist__backend *backend, struct dist__b
 
 static dist_status run_job(const struct dist__backend *backend, const struct dist__batch *batch,
                            const dist_opts *opts) {
-    dist_job *job = malloc(sizeof *job);
+    dist_job *job = calloc(1, sizeof *job);
     if (!job) return dist__refuse(DIST_NOMEM, 0, "job: no memory");
     job->batch = *batch;
-    job->asked = NULL;
-    job->asked_count = 0;
-    dist_status refused, status = run_batch(backend, &job->batch, opts, &refused);
+    dist_status refused, status = dist__call_run(backend, &job->batch, opts, &refused);
+    job->status = status;
+    if (status) job->why = *dist_last_error();
+    atomic_init(&job->phase, DIST__ENDED);
     *opts->job = job;
     if (refused) dist_job_finish(opts->job);
     return status;
@@ -146,6 +149,7 @@ static dist_status run_job(const struct dist__backend *backend, const struct dis
 static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
     const struct dist__backend *backend = choose_backend(opts->executor);
     if (!backend) return dist_last_error()->status;
+    batch->job = NULL;
     int saved = errno;
     dist_status status;
     /* a thread that is cancelled in a task would take the batch with it, which workers still use */
@@ -154,7 +158,7 @@ static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
         status = run_job(backend, batch, opts);
     } else {
         dist_status refused;
-        status = run_batch(backend, batch, opts, &refused);
+        status = dist__call_run(backend, batch, opts, &refused);
         dist__outcome_free(&batch->outcome);
     }
     dist__cancel_restore(cancel_state);
@@ -175,62 +179,119 @@ static dist_status check_arrays(const struct dist__batch *batch) {
     return dist__check_array("out", batch->out, batch->n, batch->out_size);
 }
 
-static dist_status run_arrays(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
-    if (!opts) opts = &defaults;
-    dist_status status = dist__check_opts(opts);
-    if (!status) status = check_arrays(batch);
+static dist_status check_call(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
+    dist_status status = check_arrays(batch);
     batch->names = status ? NULL : opts->names;
     if (batch->names) status = dist__check_names("names", batch);
     if (!status && needs_items && batch->n && !batch->items)
         status = dist__refuse(DIST_INVALID, 0, "items: is NULL and n is %zu", batch->n);
+    return status;
+}
+
+static dist_status check_par(struct dist__batch *batch, const dist_opts *opts) {
+    dist_status status = DIST_OK;
+    if (opts->names)
+        status = dist__refuse(DIST_INVALID, 0, "names: the tasks of par have names of their own");
+    if (!status && opts->abandon)
+        status =
+            dist__refuse(DIST_INVALID, 0, "abandon: not for par, whose tasks are the caller's");
+    if (!status) status = dist__check_tasks(batch->tasks, batch->n);
+    return status ? status : dist__check_names("tasks", batch);
+}
+
+/* What map_fn, apply_fn ... have put together. */
+static dist_status check(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
+    if (batch->kind == DIST__PAR_TASKS) return check_par(batch, opts);
+    return check_call(batch, needs_items, opts);
+}
+
+/* A blocking call. */
+static dist_status block(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
+    if (!opts) opts = &defaults;
+    dist_status status = dist__check_opts(opts, false);
+    if (!status) status = check(batch, needs_items, opts);
     return leave(status ? status : run(batch, opts), opts);
+}
+
+/* A call that goes on by itself. */
+static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
+    if (!opts) opts = &defaults;
+    int saved = errno;
+    const struct dist__backend *backend = NULL;
+    dist_status status = dist__check_opts(opts, true);
+    if (!status) status = check(batch, needs_items, opts);
+    if (!status) backend = choose_backend(opts->executor);
+    dist_job *job = backend ? dist__job_start(batch, backend, opts) : NULL;
+    if (job) errno = saved;
+    else leave(dist_last_error()->status, opts);
+    return job;
+}
+
+static void describe(struct dist__batch *batch, const void *items, size_t n, size_t item_size,
+                     void *out, size_t out_size) {
+    batch->items = items, batch->n = n, batch->item_size = item_size;
+    batch->out = out, batch->out_size = out_size;
 }
 
 dist_status dist_map_fn(dist_fn fn, const void *items, size_t n, size_t item_size, void *out,
                         size_t out_size, const dist_opts *opts) {
     struct dist__batch batch;
-    batch.kind = DIST__MAP_ITEMS, batch.map = fn, batch.n = n;
-    batch.items = items, batch.item_size = item_size, batch.out = out, batch.out_size = out_size;
-    return run_arrays(&batch, true, opts);
+    batch.kind = DIST__MAP_ITEMS, batch.map = fn;
+    describe(&batch, items, n, item_size, out, out_size);
+    return block(&batch, true, opts);
+}
+
+dist_job *dist_map_async_fn(dist_fn fn, const void *items, size_t n, size_t item_size, void *out,
+                            size_t out_size, const dist_opts *opts) {
+    struct dist__batch batch;
+    batch.kind = DIST__MAP_ITEMS, batch.map = fn;
+    describe(&batch, items, n, item_size, out, out_size);
+    return go_on(&batch, true, opts);
 }
 
 dist_status dist_apply_fn(dist_fn fn, const void *arg, size_t arg_size, void *out, size_t out_size,
                           const dist_opts *opts) {
     struct dist__batch batch;
-    batch.kind = DIST__MAP_ITEMS, batch.map = fn, batch.n = 1;
-    batch.items = arg, batch.item_size = arg_size, batch.out = out, batch.out_size = out_size;
-    return run_arrays(&batch, false, opts);
+    batch.kind = DIST__MAP_ITEMS, batch.map = fn;
+    describe(&batch, arg, 1, arg_size, out, out_size);
+    return block(&batch, false, opts);
+}
+
+dist_job *dist_apply_async_fn(dist_fn fn, const void *arg, size_t arg_size, void *out,
+                              size_t out_size, const dist_opts *opts) {
+    struct dist__batch batch;
+    batch.kind = DIST__MAP_ITEMS, batch.map = fn;
+    describe(&batch, arg, 1, arg_size, out, out_size);
+    return go_on(&batch, false, opts);
 }
 
 dist_status dist_map_chunks_fn(dist_chunk_fn fn, const void *items, size_t n, size_t item_size,
                                void *out, size_t out_size, const dist_opts *opts) {
     struct dist__batch batch;
-    batch.kind = DIST__MAP_CHUNKS, batch.chunk_fn = fn, batch.n = n;
-    batch.items = items, batch.item_size = item_size, batch.out = out, batch.out_size = out_size;
-    return run_arrays(&batch, true, opts);
+    batch.kind = DIST__MAP_CHUNKS, batch.chunk_fn = fn;
+    describe(&batch, items, n, item_size, out, out_size);
+    return block(&batch, true, opts);
 }
 
 dist_status dist_for_fn(dist_index_fn fn, size_t n, const dist_opts *opts) {
     struct dist__batch batch;
-    batch.kind = DIST__INDICES, batch.index = fn, batch.n = n;
-    batch.items = NULL, batch.item_size = 0, batch.out = NULL, batch.out_size = 0;
-    return run_arrays(&batch, false, opts);
+    batch.kind = DIST__INDICES, batch.index = fn;
+    describe(&batch, NULL, n, 0, NULL, 0);
+    return block(&batch, false, opts);
 }
 
 dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_opts *opts) {
     struct dist__batch batch;
-    batch.kind = DIST__PAR_TASKS, batch.tasks = tasks, batch.n = n, batch.names = NULL;
-    batch.items = NULL, batch.item_size = 0, batch.out = NULL, batch.out_size = 0;
-    if (!opts) opts = &defaults;
-    dist_status status = dist__check_opts(opts);
-    if (!status && opts->names)
-        status = dist__refuse(DIST_INVALID, 0, "names: the tasks of par have names of their own");
-    if (!status && opts->abandon)
-        status =
-            dist__refuse(DIST_INVALID, 0, "abandon: not for par, whose tasks are the caller's");
-    if (!status) status = dist__check_tasks(tasks, n);
-    if (!status) status = dist__check_names("tasks", &batch);
-    return leave(status ? status : run(&batch, opts), opts);
+    batch.kind = DIST__PAR_TASKS, batch.tasks = tasks, batch.names = NULL;
+    describe(&batch, NULL, n, 0, NULL, 0);
+    return block(&batch, false, opts);
+}
+
+dist_job *dist_par_async_fn(const dist_task *tasks, size_t n, const dist_opts *opts) {
+    struct dist__batch batch;
+    batch.kind = DIST__PAR_TASKS, batch.tasks = tasks, batch.names = NULL;
+    describe(&batch, NULL, n, 0, NULL, 0);
+    return go_on(&batch, false, opts);
 }
 
 void dist_shutdown(void) {

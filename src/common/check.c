@@ -9,7 +9,7 @@
 /* Every option that is declared and not built yet. */
 /* clang-format off */
 #define NOT_BUILT_ROWS(ROW) \
-    ROW(in_flight) ROW(unordered) ROW(deferred) ROW(pool) ROW(tasks_per_worker) ROW(worker_memory) \
+    ROW(in_flight) ROW(pool) ROW(tasks_per_worker) ROW(worker_memory) \
     ROW(trace)
 /* clang-format on */
 
@@ -49,7 +49,7 @@ static dist_status check_numbers(const dist_opts *o) {
     return status;
 }
 
-dist_status dist__check_opts(const dist_opts *o) {
+dist_status dist__check_opts(const dist_opts *o, bool goes_on) {
     if (o->size != sizeof *o)
         return dist__refuse(DIST_INVALID, 0, "opts.size: is %zu, must be sizeof(dist_opts) = %zu",
                             o->size, sizeof *o);
@@ -60,6 +60,11 @@ dist_status dist__check_opts(const dist_opts *o) {
     const char *option = first_not_built(o);
     if (option)
         return dist__refuse(DIST_UNSUPPORTED, 0, "%s: this option is not built yet", option);
+    if (goes_on && o->job)
+        return dist__refuse(DIST_INVALID, 0, "job: not for a call that returns one");
+    if (!goes_on && (o->unordered || o->deferred))
+        return dist__refuse(DIST_INVALID, 0, "%s: only for calls that return a job",
+                            o->unordered ? "unordered" : "deferred");
     if (o->abandon && o->in_place)
         return dist__refuse(DIST_INVALID, 0, "abandon: not with in_place, which is the caller's");
     dist_status status = check_numbers(o);

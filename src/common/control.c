@@ -46,8 +46,12 @@ void dist__control_open(struct dist__control *control, struct dist__batch *batch
         control->retried |= batch->tasks[i].retries != 0;
     }
     dist__token_ref(opts->token);
-    control->bell = batch->n ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+    control->bell = -1;
     dist__progress_begin(&control->progress, opts->progress, batch->n);
+}
+
+void dist__control_add_bell(struct dist__control *control) {
+    control->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }
 
 size_t dist__desk_size(unsigned workers) {
@@ -95,6 +99,8 @@ bool dist__control_check(struct dist__control *control) {
     dist_error why = {.status = DIST_OK};
     if (dist_token_cancelled(control->opts.token)) {
         why = (dist_error){.status = DIST_CANCELLED, .message = "cancelled by the call's token"};
+    } else if (dist__control_is_cancelled(control)) {
+        why = (dist_error){.status = DIST_CANCELLED, .message = "cancelled by dist_job_cancel"};
     } else if (control->deadline_ns != UINT64_MAX && dist__now_ns() >= control->deadline_ns) {
         why.status = DIST_TIMEOUT;
         snprintf(why.message, sizeof why.message, "the call's limit of %g s has passed",
@@ -238,6 +244,8 @@ static void take_success(struct dist__control *control, const struct dist__note 
         control->succeeded++;
         tell_finish(control, note, i, NULL);
     }
+    if (control->observe)
+        control->observe(control->batch->job, (struct dist__span){note->begin, note->end}, NULL);
 }
 
 static bool interrupted(const struct dist__control *control, const dist_error *error) {
@@ -286,6 +294,8 @@ static void take_failure(struct dist__control *control, const struct dist__note 
         dist__outcome_fail(&control->batch->outcome, &error);
         control->failed++;
         tell_finish(control, note, i, &error);
+        if (control->observe)
+            control->observe(control->batch->job, (struct dist__span){i, i + 1}, &error);
     }
     if (control->heard_of) control->heard_of(control->self, items, false);
     lower_stop(control);
@@ -341,6 +351,9 @@ void dist__control_skip(struct dist__control *control, struct dist__span items) 
         control->open_attempts = control->open_worker = 0;
     }
     dist__outcome_skip(&control->batch->outcome, items.begin, items.end);
+    static const dist_error skipped = {.status = DIST_SKIPPED,
+                                       .message = "never started: the call had stopped before"};
+    if (control->observe) control->observe(control->batch->job, items, &skipped);
 }
 
 void dist__control_interrupted(struct dist__control *control, struct dist__span items,
@@ -391,10 +404,11 @@ int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nf
                                 .events = POLLIN};
     uint64_t now = dist__now_ns(), next = next_time(control, until_ns);
     uint64_t ns = next > now ? next - now : 0;
-    if (control->bell < 0 && ns > DEAF_NS) ns = DEAF_NS;
+    bool deaf = control->bell < 0 && (control->rings || control->cancel);
+    if (deaf && ns > DEAF_NS) ns = DEAF_NS;
     struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000),
                              .tv_nsec = (long)(ns % 1000000000)};
-    int ready = ppoll(polled, count + 2, next == UINT64_MAX && ns > DEAF_NS ? NULL : &limit, NULL);
+    int ready = ppoll(polled, count + 2, next == UINT64_MAX && !deaf ? NULL : &limit, NULL);
     uint64_t rung;
     if (ready > 0 && polled[0].revents && read(control->bell, &rung, sizeof rung) < 0) {
     } /* empty after all */

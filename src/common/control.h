@@ -46,13 +46,18 @@ struct dist__control {
     struct dist__desk *desk;
     unsigned rings;              /* of the desk; 0: INLINE, where the caller is the worker */
     _Atomic(uint32_t) *attempts; /* of each item, so far: its worker counts; NULL: no retries */
-    int bell;                    /* an eventfd; -1: the supervisor looks around each millisecond */
+    int bell; /* an eventfd; -1: none, the supervisor looks around each millisecond if workers or
+               * `cancel` may want something */
+    const _Atomic(uint32_t) *cancel; /* by dist_job_cancel; NULL: there is no such job */
 
     /* Of the backend; may be NULL. `land`: brings results to the caller's memory before a hook is
      * told. `heard_of`: a failure has been read; `again`: the items wait for a further attempt. */
     void (*land)(void *self, struct dist__span items);
     void (*heard_of)(void *self, struct dist__span items, bool again);
     void *self;
+
+    /* Of the job, or NULL: these items have ended, well if error is NULL. `events` go there too. */
+    void (*observe)(struct dist_job *job, struct dist__span items, const dist_error *error);
 
     /* The supervisor's own. */
     size_t failed, succeeded; /* items, as far as notes tell */
@@ -75,6 +80,9 @@ uint64_t dist__after(uint64_t from_ns, double seconds);
 /* The backend then sets desk, rings (and attempts, if retried) before the first worker starts. */
 void dist__control_open(struct dist__control *control, struct dist__batch *batch,
                         const dist_opts *opts);
+
+/* Makes the bell, if the system has one, for workers that are not the calling thread. */
+void dist__control_add_bell(struct dist__control *control);
 size_t dist__desk_size(unsigned workers); /* bytes */
 
 /* Frees what open and the retries took; draws the progress for the last time. */
@@ -111,6 +119,9 @@ void dist__control_no_memory(struct dist__control *control, struct dist__span it
 
 void dist__control_draw(struct dist__control *control); /* the progress, if it is time */
 
+/* From another thread: the supervisor is to look around. */
+void dist__control_ring(const struct dist__control *control);
+
 /* Before the supervisor looks at the rings and at what else workers may change: what they do after
  * that wakes it from its next sleep. */
 void dist__control_arm(struct dist__control *control);
@@ -136,6 +147,12 @@ void dist__worker_end(struct dist__control *control, struct dist__record *record
 
 /* Waits until an attempt of item i may start. False: it must not. */
 bool dist__worker_turn(struct dist__control *control, struct dist__record *record, size_t i);
+
+/* By dist_job_cancel. */
+static inline bool dist__control_is_cancelled(const struct dist__control *control) {
+    /* relaxed: a fact by itself */
+    return control->cancel && atomic_load_explicit(control->cancel, memory_order_relaxed) != 0;
+}
 
 /* Item i need not run: the call has stopped below it. */
 static inline bool dist__control_past_stop(const struct dist__control *control, size_t i) {

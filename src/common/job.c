@@ -5,26 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-dist_status dist_job_finish(dist_job **job) {
-    if (!job || !*job) return DIST_OK;
-    dist_job *ended = *job;
-    const struct dist__outcome *outcome = &ended->batch.outcome;
-    dist_status status = ended->batch.cut        ? ended->batch.cut
-                         : outcome->failed_count ? outcome->lowest.status
-                                                 : DIST_OK;
-    dist__outcome_free(&ended->batch.outcome);
-    for (size_t k = 0; k < ended->asked_count; k++) free(ended->asked[k]);
-    free(ended->asked);
-    free(ended);
-    *job = NULL;
-    return status;
+/* While it runs there is nothing to see. */
+static bool has_ended(const dist_job *job) {
+    /* acquire: how it ended; pairs with [phase] */
+    return job && atomic_load_explicit(&job->phase, memory_order_acquire) == DIST__ENDED;
+}
+
+dist_status dist__job_as_if_loud(const dist_job *job) {
+    const struct dist__outcome *outcome = &job->batch.outcome;
+    if (job->batch.cut) return job->batch.cut;
+    return outcome->failed_count ? outcome->lowest.status : job->status;
+}
+
+void dist__job_free(dist_job *job) {
+    dist__outcome_free(&job->batch.outcome);
+    for (size_t k = 0; k < job->asked_count; k++) free(job->asked[k]);
+    free(job->asked);
+    free(job);
 }
 
 size_t dist_job_count(const dist_job *job) { return job ? job->batch.n : 0; }
-size_t dist_job_failures(const dist_job *job) { return job ? job->batch.outcome.failed_count : 0; }
+size_t dist_job_failures(const dist_job *job) {
+    return has_ended(job) ? job->batch.outcome.failed_count : 0;
+}
 
 const dist_error *dist_job_failure_at(const dist_job *job, size_t k) {
-    return job && k < job->batch.outcome.kept_count ? &job->batch.outcome.failed[k] : NULL;
+    return has_ended(job) && k < job->batch.outcome.kept_count ? &job->batch.outcome.failed[k]
+                                                               : NULL;
 }
 
 /* The number of failures whose index is below `index`. */
@@ -99,8 +106,7 @@ static const dist_error *skipped_item(const dist_job *job, size_t index) {
     return error;
 }
 
-const dist_error *dist_job_outcome(const dist_job *job, size_t index) {
-    if (index >= dist_job_count(job)) return NULL;
+const dist_error *dist__job_outcome(const dist_job *job, size_t index) {
     const struct dist__outcome *outcome = &job->batch.outcome;
     size_t k = failures_below(outcome, index);
     if (k < outcome->kept_count && outcome->failed[k].index == index) return &outcome->failed[k];
@@ -109,8 +115,12 @@ const dist_error *dist_job_outcome(const dist_job *job, size_t index) {
     return skipped ? skipped_item(job, index) : NULL;
 }
 
+const dist_error *dist_job_outcome(const dist_job *job, size_t index) {
+    return has_ended(job) && index < job->batch.n ? dist__job_outcome(job, index) : NULL;
+}
+
 void *dist_job_named(const dist_job *job, const char *name) {
-    if (!job || !name) return NULL;
+    if (!has_ended(job) || !name) return NULL;
     for (size_t i = 0; i < job->batch.n; i++) {
         const char *own = dist__batch_name(&job->batch, i);
         if (own && !strcmp(own, name))
@@ -130,7 +140,7 @@ static void pack(const dist_job *job, size_t begin, size_t end, unsigned char **
 }
 
 size_t dist_job_succeeded(const dist_job *job, void *packed) {
-    size_t count = 0, n = dist_job_count(job);
+    size_t count = 0, n = has_ended(job) ? job->batch.n : 0;
     unsigned char *to = packed;
     for (size_t i = 0; i < n;) {
         struct dist__span missing = next_missing(job, i);
@@ -143,6 +153,7 @@ size_t dist_job_succeeded(const dist_job *job, void *packed) {
 
 dist_status dist_job_replace_failed(const dist_job *job, const void *value, void *copy) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    if (!has_ended(job)) return dist__refuse(DIST_STATE, 0, "job: has not ended");
     if (!value) return dist__refuse(DIST_INVALID, 0, "value: is NULL");
     const struct dist__batch *batch = &job->batch;
     if (batch->n == 0) return DIST_OK;

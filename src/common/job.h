@@ -1,8 +1,11 @@
-/* job.h - an ended call. */
+/* job.h - a call that has ended, or goes on by itself. */
 #ifndef DIST_COMMON_JOB_H
 #define DIST_COMMON_JOB_H
 
-#include "batch.h"
+#include "backend.h"
+#include "control.h"
+
+#include <sys/types.h>
 
 enum { DIST__SKIPPED_BLOCK = 64 };
 
@@ -11,10 +14,54 @@ struct dist__skipped_block { /* neighbours, made when somebody asks for the outc
     dist_error error[DIST__SKIPPED_BLOCK];
 };
 
+/* Of a call that goes on by itself. */
+enum dist__phase { DIST__NEW, DIST__QUEUED, DIST__UNDER_WAY, DIST__ENDED };
+
 struct dist_job {
     struct dist__batch batch;
     struct dist__skipped_block **asked; /* by number, ascending */
     size_t asked_count;
+    _Atomic(uint32_t) phase; /* a futex; publishes how it ended [phase] */
+
+    /* All that follows only for a call that goes on by itself; see async.c. */
+    struct dist__errand errand; /* in a backend's hands once it is queued */
+    _Atomic(uint32_t) refs;     /* the caller's and the errand's [refs] */
+    _Atomic(uint32_t) cancel;   /* asked for */
+    pid_t maker;
+    dist_opts opts;
+    const struct dist__backend *backend;
+    dist_status status; /* how it ended, and why */
+    dist_error why;
+
+    pthread_mutex_t lock;          /* over all that follows, while it runs */
+    struct dist__control *control; /* while it runs */
+    uint8_t *item;                 /* for each, a dist__item_fate */
+    size_t *order;                 /* .unordered: items as they ended; else NULL */
+    size_t ended;                  /* how many have */
+    _Atomic(uint32_t) changes;     /* a futex: items have ended [changes] */
+
+    /* Of whoever calls dist_job_next. */
+    size_t delivered, failed;
+    dist_error error;
 };
+
+/* Has `job` run by itself: called by the door with a batch that was checked. NULL: refused. */
+dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__backend *backend,
+                          const dist_opts *opts);
+
+void dist__job_observe(struct dist_job *job, struct dist__span items, const dist_error *error);
+
+/* As dist_job_outcome, of a call whose outcome is sorted. */
+const dist_error *dist__job_outcome(const dist_job *job, size_t index);
+
+/* How an ended job's call would have ended without .silent. */
+dist_status dist__job_as_if_loud(const struct dist_job *job);
+
+/* Of a job that nobody refers to any more. */
+void dist__job_free(struct dist_job *job);
+
+/* Around the run of a call that goes on by itself. */
+void dist__job_joins(struct dist_job *job, struct dist__control *control);
+void dist__job_leaves(struct dist_job *job);
 
 #endif

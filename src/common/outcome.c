@@ -82,6 +82,14 @@ void dist__outcome_fail(struct dist__outcome *outcome, const dist_error *error) 
     pthread_mutex_unlock(&outcome->lock);
 }
 
+void dist__outcome_find(struct dist__outcome *outcome, size_t index, dist_error *error) {
+    pthread_mutex_lock(&outcome->lock);
+    size_t k = outcome->kept_count;
+    while (k > 0 && outcome->failed[k - 1].index != index) k--;
+    if (k > 0) *error = outcome->failed[k - 1];
+    pthread_mutex_unlock(&outcome->lock);
+}
+
 void dist__outcome_cut(struct dist__outcome *outcome, size_t index) {
     pthread_mutex_lock(&outcome->lock);
     lower_stop(outcome, index);
@@ -112,7 +120,9 @@ static int by_begin(const void *a, const void *b) {
 }
 
 void dist__outcome_sort(struct dist__outcome *outcome) {
+    pthread_mutex_lock(&outcome->lock); /* somebody may be looking for one of them */
     if (outcome->failed) qsort(outcome->failed, outcome->kept_count, sizeof(dist_error), by_index);
+    pthread_mutex_unlock(&outcome->lock);
     if (outcome->skipped_count == 0) return;
     struct dist__span *span = outcome->skipped;
     qsort(span, outcome->skipped_count, sizeof *span, by_begin);

@@ -50,6 +50,9 @@ void dist__outcome_skip(struct dist__outcome *outcome, size_t begin, size_t end)
  */
 void dist__outcome_cut(struct dist__outcome *outcome, size_t index);
 
+/* The failure of item `index`, if there is one that was kept. Thread-safe. */
+void dist__outcome_find(struct dist__outcome *outcome, size_t index, dist_error *error);
+
 /* Sorts failures and spans by index and merges the spans: after the last worker has left. */
 void dist__outcome_sort(struct dist__outcome *outcome);
 

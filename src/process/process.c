@@ -121,6 +121,7 @@ static bool first_worker(struct dist__supervisor *s) {
 
 /* Lends the control what it needs of this call. */
 static void join_control(struct dist__supervisor *s, struct dist__control *control) {
+    dist__control_add_bell(control);
     control->desk = s->call.region.desk;
     control->rings = s->call.batch->workers;
     control->attempts = s->call.region.attempts;

@@ -4,6 +4,7 @@
 #include "common/arena.h"
 #include "common/control.h"
 #include "common/error.h"
+#include "common/here.h"
 #include "common/token.h"
 #include "pool.h"
 
@@ -158,6 +159,7 @@ static bool copy_for_workers(struct crew *crew) {
     copy->batch = *batch;
     copy->batch.caller = NULL; /* the task around the call may end before its workers */
     copy->control = *batch->control;
+    copy->control.cancel = NULL; /* the job's: workers hear of it by `ended` */
     if (batch->items)
         copy->batch.items = memcpy(copy->memory, batch->items, batch->n * batch->item_size);
     if (batch->out)
@@ -460,6 +462,8 @@ static void abandon(struct crew *crew) {
 
 dist_status dist__crew_run(struct dist__batch *batch) {
     struct dist__control *control = batch->control;
+    if (batch->job && batch->workers == 1 && !batch->abandoned) return dist__run_here(batch);
+    dist__control_add_bell(control);
     struct crew *crew = new_crew(batch);
     if (!crew) return dist__refuse(DIST_NOMEM, 0, "no memory for %u workers", batch->workers);
     crew->supervised = batch;

@@ -64,6 +64,43 @@ static dist_status run(struct dist__batch *batch) {
     return DIST_OK;
 }
 
+/* ------------------------------------------------------------------ errands */
+
+static _Atomic(unsigned) errands; /* submitted and not done */
+
+/* More errands do not want more threads: whoever waits for one does it itself. */
+static unsigned most_errands(void) { return default_workers(NULL); }
+
+static struct dist__errand *errand_of(struct dist__work *work) {
+    return (struct dist__errand *)((char *)work - offsetof(struct dist__errand, link));
+}
+
+static void run_errand(struct dist__work *work) {
+    struct dist__errand *errand = errand_of(work);
+    bool ran = errand->run(errand);
+    /* relaxed, both: a number that steers how many threads there are */
+    if (atomic_fetch_sub_explicit(&errands, 1, memory_order_relaxed) <= most_errands())
+        dist__pool_want(-1);
+    errand->done(errand, ran);
+}
+
+static struct dist__work *work_of(void *errand, unsigned k) {
+    (void)k;
+    struct dist__work *work = (struct dist__work *)((struct dist__errand *)errand)->link;
+    work->run = run_errand;
+    work->drop = run_errand;
+    return work;
+}
+
+static void submit(struct dist__errand *errand) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    _Static_assert(sizeof(struct dist__work) <= sizeof errand->link, "a work is its link");
+    pthread_once(&once, begin);
+    if (atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < most_errands())
+        dist__pool_want(1);
+    dist__pool_submit(work_of, errand, 1);
+}
+
 static void shutdown_threads(void) {
     if (dist__record_current()) return;
     dist__pool_shutdown();
@@ -71,6 +108,7 @@ static void shutdown_threads(void) {
 }
 
 static void forget(void) {
+    atomic_init(&errands, 0);
     dist__pool_forget();
     dist__loop_forget();
     dist__watch_forget();
@@ -90,4 +128,5 @@ const struct dist__backend dist__backend_thread = {.name = "thread",
                                                    .executor = DIST_THREAD,
                                                    .default_workers = default_workers,
                                                    .run = run,
+                                                   .submit = submit,
                                                    .shutdown = shutdown_threads};

@@ -1,0 +1,108 @@
+/* job.h - calls that return at once, and looking at calls that have ended. Part of dist.h.
+ *
+ * A job is a call: one that was started and goes on by itself (the _async forms), or one that has
+ * ended (.job). Its items, out, tasks, and all that its options point to must stay valid until it
+ * has ended, and until dist_job_finish if it is looked at; the options themselves are copied.
+ *
+ * One thread at a time may use a job, but dist_job_cancel and dist_job_state any. A job used in
+ * another process than the one that made it gives DIST_UNSUPPORTED, and nothing hangs. */
+#ifndef DIST_JOB_H
+#define DIST_JOB_H
+
+#include "dist.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* For every parameter `seconds`: no limit. 0 only looks. */
+#define DIST_FOREVER (-1.0)
+
+/* ------------------------------------------------------------------ 4a. calls that go on by
+ * themselves
+ *
+ * As dist_map, dist_par and dist_apply, but they return a job at once; NULL and dist_last_error()
+ * for bad arguments. THREAD and PROCESS: a thread of the shared pool does what the calling thread
+ * would do in a blocking call (hooks run there); at most min(32, dist_cpus() + 4) jobs are under
+ * way at once, but for those that somebody waits for: a wait without limit runs a job that has not
+ * begun in the waiting thread. INLINE: the call runs before this returns, or, with .deferred, in
+ * dist_job_start. */
+
+DIST_API dist_job *dist_map_async_fn(dist_fn fn, const void *items, size_t n, size_t item_size,
+                                     void *out, size_t out_size, const dist_opts *opts);
+DIST_API dist_job *dist_apply_async_fn(dist_fn fn, const void *arg, size_t arg_size, void *out,
+                                       size_t out_size, const dist_opts *opts);
+DIST_API dist_job *dist_par_async_fn(const dist_task *tasks, size_t n, const dist_opts *opts);
+
+#ifndef __cplusplus
+#define dist_map_async(fn, items, n, ...)                                                          \
+    DIST__MAP(dist_map_async_fn, DIST__ANY, fn, items, n, __VA_ARGS__)
+#define dist_apply_async(fn, arg, ...)                                                             \
+    DIST__APPLY(dist_apply_async_fn, DIST__ANY, fn, arg, __VA_ARGS__)
+#define dist_par_async(tasks, ...) DIST__LIST(dist_par_async_fn, DIST__ANY, tasks, __VA_ARGS__)
+#endif
+
+/* Starts a job made with .deferred. DIST_STATE if it was started before. */
+DIST_API dist_status dist_job_start(dist_job *job);
+
+/* DIST_PENDING: not started. DIST_RUNNING: started, not ended. Else how it ended: what the blocking
+ * call would have returned. */
+DIST_API dist_status dist_job_state(const dist_job *job);
+
+/* Waits until the job has ended and returns how (always the same; dist_last_error() tells more), or
+ * DIST_TIMEOUT after `seconds`: wait again later (dist_job_state tells this from a job that has
+ * ended by its own limit). DIST_STATE: not started. DIST_DEADLOCK: called by a task of this very
+ * job. */
+DIST_API dist_status dist_job_wait(dist_job *job, double seconds);
+
+/* The next item that has ended, each one once: in index order, or with .unordered in the order in
+ * which they end. event->error tells why an item failed, was skipped or cancelled; with .silent the
+ * others go on. `event` is valid until the next call with this job. DIST_EMPTY: all were delivered.
+ * DIST_TIMEOUT: none within `seconds`. DIST_STATE and DIST_DEADLOCK: as above. */
+DIST_API dist_status dist_job_next(dist_job *job, dist_event *event, double seconds);
+
+/* The first of `jobs` (NULL entries are passed over) that has ended; n if none does within
+ * `seconds`, or if none is running. */
+DIST_API size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds);
+
+/* A job that has not begun to run ends as DIST_CANCELLED: DIST_OK. One that runs: DIST_RUNNING, and
+ * nothing happens, unless `running_too`: then it is ended as by a token, and this returns DIST_OK
+ * at once. DIST_STATE: it had ended before, not by this. */
+DIST_API dist_status dist_job_cancel(dist_job *job, bool running_too);
+
+/* Waits until the job has ended, frees it and sets it to NULL; returns how it ended, as if it had
+ * not been .silent. DIST_OK for NULL and for a job that was never started. DIST_DEADLOCK: called by
+ * a task of this very job, which is not freed then. */
+DIST_API dist_status dist_job_finish(dist_job **job);
+
+/* ------------------------------------------------------------------ 4b. looking at an ended job
+ *
+ * Before the end there are no failures and no outcomes. */
+
+DIST_API size_t dist_job_count(const dist_job *job);    /* items */
+DIST_API size_t dist_job_failures(const dist_job *job); /* items that failed or crashed */
+
+/* The k-th failure in index order; NULL unless k < dist_job_failures(). */
+DIST_API const dist_error *dist_job_failure_at(const dist_job *job, size_t k);
+
+/* How item `index` ended. NULL: it succeeded (or index is not below the count). A status of
+ * DIST_SKIPPED: it never started. */
+DIST_API const dist_error *dist_job_outcome(const dist_job *job, size_t index);
+
+/* The result of the item or par task of that name; NULL if there is none, or no success. */
+DIST_API void *dist_job_named(const dist_job *job, const char *name);
+
+/* Copies the results of all items that succeeded, in index order and without gaps, to `packed`
+ * (room for all n results; NULL: just count). Returns how many. */
+DIST_API size_t dist_job_succeeded(const dist_job *job, void *packed);
+
+/* Writes *value (one result) in the place of every result that is missing because its item failed
+ * or was skipped: into `copy`, an array of n results that first receives all of out, or, if
+ * `copy` is NULL, into out itself. DIST_INVALID for a job without results, or of par tasks. */
+DIST_API dist_status dist_job_replace_failed(const dist_job *job, const void *value, void *copy);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,399 @@
+/* async.c - calls that go on by themselves.
+ *
+ *     NEW -> QUEUED -> UNDER_WAY -> ENDED        (NEW or QUEUED -> UNDER_WAY -> ENDED by cancel)
+ *
+ * Whoever moves a job to UNDER_WAY runs it: a thread of a backend that has taken its errand, or a
+ * thread that waits for it without limit and finds it not begun. So a wait needs no other thread.
+ */
+#include "call.h"
+#include "error.h"
+#include "job.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum dist__item_fate { OPEN, WELL, BADLY, SKIPPED };
+enum { BEGIN_NS = 10000000 }; /* so long a thread waits for others to begin a job */
+
+static _Atomic(uint32_t) any_ended; /* counts; a futex for dist_job_wait_any [any] */
+
+static uint32_t phase_of(const struct dist_job *job) {
+    /* acquire: how it ended; pairs with [phase] */
+    return atomic_load_explicit(&job->phase, memory_order_acquire);
+}
+
+static bool move(struct dist_job *job, uint32_t from, uint32_t to) {
+    /* acq_rel: what was done to it before; see [phase] */
+    return atomic_compare_exchange_strong_explicit(&job->phase, &from, to, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------ its life */
+
+static void unref(struct dist_job *job) {
+    /* acq_rel: all others have done with it [refs] */
+    if (atomic_fetch_sub_explicit(&job->refs, 1, memory_order_acq_rel) > 1) return;
+    pthread_mutex_destroy(&job->lock);
+    free(job->item);
+    free(job->order);
+    dist__job_free(job);
+}
+
+static const dist_error skipped = {.status = DIST_SKIPPED};
+
+/* What nobody has told of: a worker process may die between its item's end and the note. */
+static void deliver_rest(struct dist_job *job) {
+    for (size_t i = 0; job->ended < job->batch.n && i < job->batch.n; i++)
+        if (job->item[i] == OPEN)
+            dist__job_observe(job, (struct dist__span){i, i + 1}, dist__job_outcome(job, i));
+}
+
+/* Keeps how it ended; nobody sees it yet. */
+static void conclude(struct dist_job *job, dist_status status) {
+    job->status = status;
+    if (status) job->why = *dist_last_error();
+    if (status && job->opts.error) *job->opts.error = job->why;
+}
+
+static void publish(struct dist_job *job) {
+    atomic_store_explicit(&job->phase, DIST__ENDED, memory_order_release); /* [phase] */
+    dist__futex_wake(&job->phase, INT_MAX, false);
+    /* release: the end; pairs with [changes] */
+    atomic_fetch_add_explicit(&job->changes, 1, memory_order_release);
+    dist__futex_wake(&job->changes, INT_MAX, false);
+    atomic_fetch_add_explicit(&any_ended, 1, memory_order_release); /* the end [any] */
+    dist__futex_wake(&any_ended, INT_MAX, false);
+}
+
+/* By whoever has moved it to UNDER_WAY. */
+static void run(struct dist_job *job) {
+    int saved = errno, cancel_state = dist__cancel_disable();
+    dist_status refused, status = dist__call_run(job->backend, &job->batch, &job->opts, &refused);
+    if (refused) dist__job_observe(job, (struct dist__span){0, job->batch.n}, &skipped);
+    else deliver_rest(job);
+    conclude(job, status);
+    dist__cancel_restore(cancel_state);
+    errno = saved;
+}
+
+static void run_here(struct dist_job *job) {
+    run(job);
+    publish(job);
+}
+
+static struct dist_job *job_of(struct dist__errand *errand) {
+    return (struct dist_job *)((char *)errand - offsetof(struct dist_job, errand));
+}
+
+static bool run_errand(struct dist__errand *errand) {
+    bool mine = move(job_of(errand), DIST__QUEUED, DIST__UNDER_WAY);
+    if (mine) run(job_of(errand));
+    return mine;
+}
+
+static void errand_done(struct dist__errand *errand, bool ran) {
+    if (ran) publish(job_of(errand));
+    unref(job_of(errand));
+}
+
+static void *errand_thread(void *arg) {
+    struct dist__errand *errand = arg;
+    dist__thread_name("job", 0);
+    errand_done(errand, run_errand(errand));
+    return NULL;
+}
+
+/* A thread of its own, where no backend has any. */
+static void submit_to_new_thread(struct dist__errand *errand) {
+    pthread_t thread;
+    if (dist__thread_start(&thread, errand_thread, errand, NULL)) errand_thread(errand);
+    else pthread_detach(thread);
+}
+
+static void submit(struct dist_job *job) {
+    void (*to)(struct dist__errand *) = submit_to_new_thread;
+    for (size_t i = 0; dist__backends[i]; i++)
+        if (dist__backends[i]->submit) to = dist__backends[i]->submit;
+    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
+    job->errand.run = run_errand;
+    job->errand.done = errand_done;
+    to(&job->errand);
+}
+
+static void start(struct dist_job *job) {
+    if (job->backend->executor == DIST_INLINE) {
+        if (move(job, DIST__NEW, DIST__UNDER_WAY)) run_here(job);
+    } else if (move(job, DIST__NEW, DIST__QUEUED)) {
+        submit(job);
+    }
+}
+
+dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__backend *backend,
+                          const dist_opts *opts) {
+    struct dist__record *caller = dist__record_current();
+    struct dist_job *job = calloc(1, sizeof *job);
+    if (job) {
+        job->item = calloc(batch->n ? batch->n : 1, sizeof *job->item);
+        if (opts->unordered) job->order = malloc((batch->n ? batch->n : 1) * sizeof *job->order);
+    }
+    if (!job || !job->item || (opts->unordered && !job->order)) {
+        if (job) free(job->item);
+        free(job);
+        dist__refuse(DIST_NOMEM, 0, "no memory for a job of %zu items", batch->n);
+        return NULL;
+    }
+    job->batch = *batch;
+    job->batch.job = job;
+    dist__outcome_init(&job->batch.outcome, 0, true); /* until it runs */
+    job->opts = *opts;
+    if (!opts->seed) job->opts.seed = dist__random_nested_seed(caller);
+    if (!opts->arena && caller) job->opts.arena = caller->arena;
+    job->backend = backend;
+    job->maker = getpid();
+    atomic_init(&job->refs, 1);
+    pthread_mutex_init(&job->lock, NULL);
+    if (!opts->deferred) start(job);
+    return job;
+}
+
+/* ------------------------------------------------------------------ while it runs */
+
+void dist__job_joins(struct dist_job *job, struct dist__control *control) {
+    control->cancel = &job->cancel;
+    control->observe = dist__job_observe;
+    pthread_mutex_lock(&job->lock);
+    job->control = control;
+    pthread_mutex_unlock(&job->lock);
+}
+
+void dist__job_leaves(struct dist_job *job) {
+    pthread_mutex_lock(&job->lock);
+    job->control = NULL;
+    pthread_mutex_unlock(&job->lock);
+}
+
+void dist__job_observe(struct dist_job *job, struct dist__span items, const dist_error *error) {
+    uint8_t fate = !error ? WELL : error->status == DIST_SKIPPED ? SKIPPED : BADLY;
+    pthread_mutex_lock(&job->lock);
+    for (size_t i = items.begin; i < items.end; i++) {
+        if (job->item[i] != OPEN) continue; /* skipped, and told twice */
+        job->item[i] = fate;
+        if (job->order) job->order[job->ended] = i;
+        job->ended++;
+    }
+    pthread_mutex_unlock(&job->lock);
+    /* release: see above [changes] */
+    atomic_fetch_add_explicit(&job->changes, 1, memory_order_release);
+    dist__futex_wake(&job->changes, INT_MAX, false);
+}
+
+/* ------------------------------------------------------------------ waiting */
+
+/* DIST_OK, or why this thread must not wait for the job. */
+static dist_status check(const struct dist_job *job) {
+    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    uint32_t phase = phase_of(job);
+    if (phase == DIST__ENDED) return DIST_OK;
+    if (job->maker != getpid())
+        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
+    for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
+        if (r->control && r->control->batch->job == job)
+            return dist__refuse(DIST_DEADLOCK, 0, "job: this task is a part of it");
+    return DIST_OK;
+}
+
+/* Nanoseconds from now until a time; -1: never. */
+static int64_t until(uint64_t limit_ns) {
+    if (limit_ns == UINT64_MAX) return -1;
+    uint64_t now = dist__now_ns();
+    return limit_ns > now ? (int64_t)(limit_ns - now) : 0;
+}
+
+static uint64_t limit_of(double seconds) {
+    return seconds < 0 ? UINT64_MAX : dist__after(dist__now_ns(), seconds);
+}
+
+static dist_status how_it_ended(const struct dist_job *job) {
+    if (job->status) dist__remember(&job->why);
+    return job->status;
+}
+
+dist_status dist_job_wait(dist_job *job, double seconds) {
+    dist_status refused = check(job);
+    if (refused) return refused;
+    uint64_t limit = limit_of(seconds);
+    if (limit == UINT64_MAX && move(job, DIST__QUEUED, DIST__UNDER_WAY)) run_here(job);
+    for (uint32_t phase; (phase = phase_of(job)) != DIST__ENDED;) {
+        int64_t left = until(limit);
+        if (left == 0)
+            return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
+        dist__futex_wait(&job->phase, phase, left, false);
+    }
+    return how_it_ended(job);
+}
+
+/* The next item to deliver, if it has ended. */
+static bool next_ended(struct dist_job *job, size_t *index) {
+    pthread_mutex_lock(&job->lock);
+    *index = job->delivered;
+    bool any = job->order ? job->delivered < job->ended : job->item[job->delivered] != OPEN;
+    if (any && job->order) *index = job->order[job->delivered];
+    pthread_mutex_unlock(&job->lock);
+    return any;
+}
+
+static void fill_event(struct dist_job *job, size_t index, dist_event *event) {
+    const struct dist__batch *batch = &job->batch;
+    job->delivered++;
+    job->error = (dist_error){.status = DIST_OK, .index = index};
+    dist__batch_describe(batch, &job->error);
+    *event = (dist_event){.index = index,
+                          .total = batch->n,
+                          .done = job->delivered,
+                          .name = job->error.name,
+                          .item = job->error.item};
+    if (job->item[index] == WELL) {
+        event->result = dist__batch_result(batch, index);
+    } else {
+        if (job->item[index] == BADLY) dist__outcome_find(&job->batch.outcome, index, &job->error);
+        else job->error.status = DIST_SKIPPED;
+        job->failed += job->item[index] == BADLY;
+        event->error = &job->error;
+    }
+    event->failed = job->failed;
+}
+
+dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
+    if (!event) return dist__refuse(DIST_INVALID, 0, "event: is NULL");
+    dist_status refused = check(job);
+    if (refused) return refused;
+    if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
+    uint64_t limit = limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+    for (size_t index; job->delivered < job->batch.n;) {
+        /* acquire: pairs with [changes] */
+        uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
+        if (next_ended(job, &index)) {
+            fill_event(job, index, event);
+            return DIST_OK;
+        }
+        if (phase_of(job) == DIST__ENDED) return how_it_ended(job); /* refused: nothing has run */
+        bool queued = phase_of(job) == DIST__QUEUED && limit == UINT64_MAX;
+        if (queued && dist__now_ns() >= begin && move(job, DIST__QUEUED, DIST__UNDER_WAY)) {
+            run_here(job);
+            continue;
+        }
+        int64_t left = until(queued ? begin : limit);
+        if (left == 0 && !queued)
+            return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
+        if (left) dist__futex_wait(&job->changes, changes, left, false);
+    }
+    return DIST_EMPTY;
+}
+
+/* The first that has ended, or n. *waiting: one is on its way; *queued: one that has not begun. */
+static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
+                          struct dist_job **queued) {
+    *waiting = false;
+    *queued = NULL;
+    for (size_t k = 0; k < n; k++) {
+        if (!jobs[k] || check(jobs[k])) continue;
+        uint32_t phase = phase_of(jobs[k]);
+        if (phase == DIST__ENDED) return k;
+        if (phase == DIST__QUEUED && !*queued) *queued = jobs[k];
+        *waiting = true;
+    }
+    return n;
+}
+
+size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
+    uint64_t limit = limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+    for (;;) {
+        /* acquire: pairs with [any] */
+        uint32_t ended = atomic_load_explicit(&any_ended, memory_order_acquire);
+        bool waiting;
+        struct dist_job *queued;
+        size_t first = first_ended(jobs, n, &waiting, &queued);
+        if (first < n || !waiting) return first;
+        if (limit != UINT64_MAX) queued = NULL;
+        if (queued && dist__now_ns() >= begin && move(queued, DIST__QUEUED, DIST__UNDER_WAY)) {
+            run_here(queued);
+            continue;
+        }
+        int64_t left = until(queued ? begin : limit);
+        if (left == 0 && !queued) return n;
+        if (left) dist__futex_wait(&any_ended, ended, left, false);
+    }
+}
+
+/* ------------------------------------------------------------------ the handle */
+
+dist_status dist_job_start(dist_job *job) {
+    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    if (phase_of(job) != DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was started before");
+    if (job->maker != getpid())
+        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    start(job);
+    return DIST_OK;
+}
+
+dist_status dist_job_state(const dist_job *job) {
+    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    uint32_t phase = phase_of(job);
+    return phase == DIST__NEW ? DIST_PENDING : phase == DIST__ENDED ? job->status : DIST_RUNNING;
+}
+
+/* It has not begun, and will not. */
+static void end_unrun(struct dist_job *job) {
+    struct dist__batch *batch = &job->batch;
+    batch->cut = DIST_CANCELLED;
+    dist__outcome_skip(&batch->outcome, 0, batch->n);
+    dist__outcome_sort(&batch->outcome);
+    dist__job_observe(job, (struct dist__span){0, batch->n}, &skipped);
+    conclude(job, dist__refuse(DIST_CANCELLED, 0, "cancelled before it began"));
+    publish(job);
+}
+
+dist_status dist_job_cancel(dist_job *job, bool running_too) {
+    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    if (phase_of(job) != DIST__ENDED && job->maker != getpid())
+        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (move(job, DIST__NEW, DIST__UNDER_WAY) || move(job, DIST__QUEUED, DIST__UNDER_WAY)) {
+        end_unrun(job);
+        return DIST_OK;
+    }
+    if (phase_of(job) == DIST__ENDED)
+        return job->status == DIST_CANCELLED ? DIST_OK
+                                             : dist__refuse(DIST_STATE, 0, "job: had ended before");
+    if (!running_too) return DIST_RUNNING;
+    /* relaxed: a fact by itself */
+    atomic_store_explicit(&job->cancel, 1, memory_order_relaxed);
+    pthread_mutex_lock(&job->lock);
+    if (job->control) dist__control_ring(job->control);
+    pthread_mutex_unlock(&job->lock);
+    return DIST_OK;
+}
+
+dist_status dist_job_finish(dist_job **handle) {
+    if (!handle || !*handle) return DIST_OK;
+    dist_job *job = *handle;
+    dist_status status = DIST_OK;
+    if (phase_of(job) != DIST__NEW) {
+        dist_status refused = check(job);
+        if (refused == DIST_DEADLOCK) return refused;
+        if (!refused) {
+            dist_job_wait(job, DIST_FOREVER);
+            status = dist__job_as_if_loud(job);
+        } else {
+            *handle = NULL; /* its threads are in another process: it stays as it is */
+            return refused;
+        }
+    }
+    *handle = NULL;
+    if (job->item) unref(job);
+    else dist__job_free(job);
+    return status;
+}

@@ -1,0 +1,11 @@
+/* call.h - the door, seen from inside. */
+#ifndef DIST_COMMON_CALL_H
+#define DIST_COMMON_CALL_H
+
+#include "backend.h"
+
+/* Runs a checked batch to its end, in this thread. *refused: nothing has run, or DIST_OK. */
+dist_status dist__call_run(const struct dist__backend *backend, struct dist__batch *batch,
+                           const dist_opts *opts, dist_status *refused);
+
+#endif
