@@ -164,6 +164,7 @@ dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__ba
 void dist__job_joins(struct dist_job *job, struct dist__control *control) {
     control->cancel = &job->cancel;
     control->observe = dist__job_observe;
+    control->told = true;
     pthread_mutex_lock(&job->lock);
     job->control = control;
     pthread_mutex_unlock(&job->lock);

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAUSE_NS = 20000 }; /* between two looks at what the supervisor has done */
+enum { WAIT_NS = 10000000 }; /* for the supervisor, between two looks whether it has left */
 
 /* ------------------------------------------------------------------ the worker */
 
@@ -16,6 +16,11 @@ enum { PAUSE_NS = 20000 }; /* between two looks at what the supervisor has done 
 static bool is_deserted(const struct dist__control *control) {
     /* relaxed: a fact by itself */
     return atomic_load_explicit(&control->desk->deserted, memory_order_relaxed) != 0;
+}
+
+static bool has_stepped_in(const struct dist__control *control) {
+    /* relaxed: a fact by itself */
+    return atomic_load_explicit(&control->desk->stepped_in, memory_order_relaxed) != 0;
 }
 
 void dist__control_ring(const struct dist__control *control) {
@@ -34,20 +39,30 @@ static void ring_bell(const struct dist__control *control) {
 static void push_note(struct dist__control *control, const struct dist__note *note) {
     struct dist__ring *ring = &control->desk->ring[note->worker];
     while (!is_deserted(control)) {
-        bool pushed = dist__ring_push(ring, note);
-        ring_bell(control);
-        if (pushed) return;
-        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+        if (dist__ring_push(ring, note)) {
+            ring_bell(control);
+            return;
+        }
+        uint32_t read = dist__ring_await(ring);
+        if (dist__ring_is_full(ring, read)) dist__futex_wait(&ring->read, read, WAIT_NS, true);
     }
 }
 
-/* A failure that may stop the call: the worker does not go on to items above it. */
+/* A failure that may stop the call: the worker does not go on to items above it. Not if the
+ * supervisor is busy with a task, which may wait for an item that this worker is to run. */
 static void wait_until_heard(struct dist__control *control, const struct dist__note *note) {
+    struct dist__ring *ring = &control->desk->ring[note->worker];
+    /* relaxed: a hint that is too low at worst, and then it waits */
+    uint64_t failures = atomic_load_explicit(&control->desk->failures, memory_order_relaxed);
     if (control->limit == 0 || note->kind != DIST__FAILED ||
+        failures + control->rings < control->limit ||
         note->error.attempts <= dist__control_retries_of(control, note->begin))
         return;
-    while (!is_deserted(control) && !dist__ring_heard(&control->desk->ring[note->worker]))
-        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+    while (!is_deserted(control) && !has_stepped_in(control)) {
+        uint32_t read = dist__ring_await(ring);
+        if (dist__ring_heard(ring)) return;
+        dist__futex_wait(&ring->read, read, WAIT_NS, true);
+    }
 }
 
 /* The supervisor's callbacks see the task that made the call, not the one that this thread runs. */
@@ -62,13 +77,6 @@ static void tell_oneself(struct dist__control *control, struct dist__record *rec
 void dist__worker_tell(struct dist__control *control, struct dist__record *record,
                        enum dist__note_kind kind, struct dist__span items,
                        const dist_error *error) {
-    if (kind == DIST__SUCCEEDED && control->rings) {
-        _Atomic(uint64_t) *finished = &control->desk->ring[record->worker].finished;
-        /* relaxed: one writer, and a number to look at */
-        uint64_t so_far = atomic_load_explicit(finished, memory_order_relaxed);
-        atomic_store_explicit(finished, so_far + (items.end - items.begin), memory_order_relaxed);
-        if (!control->heard && !control->observe) return;
-    }
     struct dist__note note = {.kind = kind,
                               .worker = record->worker,
                               .begin = items.begin,
@@ -76,6 +84,7 @@ void dist__worker_tell(struct dist__control *control, struct dist__record *recor
                               .at_ns = dist__now_ns(),
                               .took_ns = record->took_ns};
     if (error) note.error = *error;
+    record->now_ns = 0; /* who knows how long this takes */
     if (!control->rings || record->direct) {
         tell_oneself(control, record, &note);
         return;
@@ -84,15 +93,46 @@ void dist__worker_tell(struct dist__control *control, struct dist__record *recor
     wait_until_heard(control, &note);
 }
 
-bool dist__worker_begin(struct dist__control *control, struct dist__record *record) {
-    const dist_opts *opts = &control->opts;
-    record->begun = true;
+void dist__worker_succeeded(struct dist__control *control, struct dist__record *record,
+                            struct dist__span items) {
+    if (control->rings) {
+        _Atomic(uint64_t) *finished = &control->desk->ring[record->worker].finished;
+        /* relaxed: one writer, and a number to look at */
+        uint64_t so_far = atomic_load_explicit(finished, memory_order_relaxed);
+        atomic_store_explicit(finished, so_far + (items.end - items.begin), memory_order_relaxed);
+    }
+    if (control->heard || control->told || !control->rings)
+        dist__worker_tell(control, record, DIST__SUCCEEDED, items, NULL);
+}
+
+/* Around worker_init and worker_exit, which may use the caller's memory: a supervisor that leaves
+ * waits for their end, or finds that they will not begin. False: it has left. */
+static bool enter_callback(const struct dist__control *control, const struct dist__record *record) {
+    if (!control->rings) return true;
+    /* seq_cst, both: says so, then looks; the supervisor leaves, then looks [deserted] */
+    atomic_store_explicit(&control->desk->ring[record->worker].in_callback, 1,
+                          memory_order_seq_cst);
+    return atomic_load_explicit(&control->desk->deserted, memory_order_seq_cst) == 0;
+}
+
+static void leave_callback(const struct dist__control *control, const struct dist__record *record) {
+    if (control->rings) /* release: it has done with the caller's memory; pairs with [deserted] */
+        atomic_store_explicit(&control->desk->ring[record->worker].in_callback, 0,
+                              memory_order_release);
+}
+
+static int init(const dist_opts *opts, struct dist__record *record) {
     if (opts->cpus) dist__pin(opts->cpus[record->worker % opts->n_cpus], &record->before_pin);
-    if (!opts->worker_init) return true;
     record->code = 0;
-    int code = opts->worker_init(&record->state, record->worker, opts->user);
-    if (!code) return true;
-    record->begun = false;
+    return opts->worker_init ? opts->worker_init(&record->state, record->worker, opts->user) : 0;
+}
+
+bool dist__worker_begin(struct dist__control *control, struct dist__record *record) {
+    bool here = enter_callback(control, record);
+    int code = here ? init(&control->opts, record) : 0;
+    leave_callback(control, record);
+    record->begun = here && !code;
+    if (record->begun || !here) return here;
     dist__unpin(&record->before_pin);
     dist_error error = {.status = DIST_FAILED, .code = code, .worker = record->worker};
     if (record->code)
@@ -106,8 +146,12 @@ void dist__worker_end(struct dist__control *control, struct dist__record *record
     const dist_opts *opts = &control->opts;
     if (!record->begun) return;
     record->begun = false;
-    if (opts->worker_exit && !is_deserted(control))
+    record->told = DIST_OK;
+    record->control = NULL; /* it is no part of the call: nothing tells it to return */
+    if (enter_callback(control, record) && opts->worker_exit)
         opts->worker_exit(record->state, record->worker, opts->user);
+    leave_callback(control, record);
+    record->control = control;
     dist__unpin(&record->before_pin);
 }
 
@@ -191,6 +235,10 @@ void dist__attempt_begin(struct dist__control *control, struct dist__record *rec
     record->told = DIST_OK;
     record->took_ns = 0;
     record->limit_ns = UINT64_MAX;
+    /* before the clock starts: the ring may be full, or the hook be called right here */
+    if (control->opts.on_start && record->attempt == 1 && !record->resumed)
+        dist__worker_tell(control, record, DIST__STARTED, items, NULL);
+    record->resumed = false;
     if (control->heard || control->limited) record->began_ns = dist__now_ns();
     if (control->rings) {
         struct dist__ring *ring = &control->desk->ring[record->worker];
@@ -202,11 +250,11 @@ void dist__attempt_begin(struct dist__control *control, struct dist__record *rec
     }
     double limit = control->limited ? dist__attempt_limit(control, items.begin) : 0;
     if (limit > 0) record->limit_ns = dist__after(record->began_ns, limit);
-    if (control->opts.on_start && record->attempt == 1)
-        dist__worker_tell(control, record, DIST__STARTED, items, NULL);
 }
 
-void dist__attempt_end(const struct dist__control *control, const struct dist__record *record) {
+void dist__attempt_end(const struct dist__control *control, struct dist__record *record) {
+    record->told = DIST_OK;
+    record->limit_ns = UINT64_MAX;
     if (!control->rings) return;
     /* relaxed: see above */
     atomic_store_explicit(&control->desk->ring[record->worker].running_end, 0,
@@ -291,7 +339,7 @@ static void succeeded(void *self, struct dist__span items, const unsigned char *
     if (stage && stage != result)
         memcpy(result, stage,
                (items.end - items.begin) * dist__batch_result_size(to->batch, items.begin));
-    dist__worker_tell(to->control, to->record, DIST__SUCCEEDED, items, NULL);
+    dist__worker_succeeded(to->control, to->record, items);
 }
 
 static void failed(void *self, struct dist__span items, const dist_error *error) {
@@ -315,7 +363,9 @@ static bool find_stage(const struct told_sink *to, struct dist__span items, unsi
     return false;
 }
 
-void dist__attempt_unused(const struct dist__control *control, struct dist__span items) {
+void dist__attempt_unused(const struct dist__control *control, struct dist__record *record,
+                          struct dist__span items) {
+    record->resumed = items.begin < items.end;
     for (size_t i = items.begin; control->attempts && i < items.end; i++)
         /* relaxed: see dist__attempts_of */
         atomic_fetch_sub_explicit(&control->attempts[i], 1, memory_order_relaxed);
@@ -330,7 +380,8 @@ static size_t attempt(struct told_sink *to, struct dist__span items) {
     if (find_stage(to, items, &stage))
         settled = dist__batch_attempt(to->batch, items, stage, to->record, &sink);
     dist__attempt_end(to->control, to->record);
-    dist__attempt_unused(to->control, (struct dist__span){items.begin + settled, items.end});
+    dist__attempt_unused(to->control, to->record,
+                         (struct dist__span){items.begin + settled, items.end});
     return settled;
 }
 

@@ -12,7 +12,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { BACKOFF_DOUBLINGS = 10, DEAF_NS = 1000000 }; /* a look without a bell */
+enum {
+    BACKOFF_DOUBLINGS = 10,
+    DEAF_NS = 1000000, /* between looks without a bell */
+    HEAR_NS = 5000000  /* of listening, before other duties */
+};
 
 /* ------------------------------------------------------------------ begin and end */
 
@@ -298,6 +302,8 @@ static void take_failure(struct dist__control *control, const struct dist__note 
             control->observe(control->batch->job, (struct dist__span){i, i + 1}, &error);
     }
     if (control->heard_of) control->heard_of(control->self, items, false);
+    /* relaxed: a number to look at */
+    atomic_fetch_add_explicit(&control->desk->failures, 1, memory_order_relaxed);
     lower_stop(control);
 }
 
@@ -338,9 +344,12 @@ static struct dist__ring *oldest_ring(const struct dist__control *control) {
 
 void dist__control_hear(struct dist__control *control) {
     dist__control_check(control);
-    for (struct dist__ring *ring; (ring = oldest_ring(control));) {
+    uint64_t limit = dist__now_ns() + HEAR_NS;
+    control->more = false;
+    for (struct dist__ring *ring; !control->more && (ring = oldest_ring(control));) {
         dist__control_take(control, dist__ring_peek(ring));
-        dist__ring_drop(ring);
+        if (dist__ring_drop(ring)) dist__futex_wake(&ring->read, 1, true);
+        control->more = dist__now_ns() >= limit;
     }
 }
 
@@ -381,7 +390,7 @@ void dist__control_no_memory(struct dist__control *control, struct dist__span it
 static uint64_t next_time(const struct dist__control *control, uint64_t until_ns) {
     uint64_t next = until_ns, drawn = dist__progress_due_ns(&control->progress);
     if (drawn < next) next = drawn;
-    if (control->waiting_count && control->waiting[0].due_ns < next)
+    if (control->waiting_count && !control->held && control->waiting[0].due_ns < next)
         next = control->waiting[0].due_ns;
     if (!dist__control_has_ended(control) && control->deadline_ns < next)
         next = control->deadline_ns;
@@ -403,12 +412,13 @@ int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nf
     polled[1] = (struct pollfd){.fd = watch_token ? dist__token_fd(control->opts.token) : -1,
                                 .events = POLLIN};
     uint64_t now = dist__now_ns(), next = next_time(control, until_ns);
-    uint64_t ns = next > now ? next - now : 0;
+    uint64_t ns = next > now && !control->more ? next - now : 0;
     bool deaf = control->bell < 0 && (control->rings || control->cancel);
     if (deaf && ns > DEAF_NS) ns = DEAF_NS;
     struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000),
                              .tv_nsec = (long)(ns % 1000000000)};
-    int ready = ppoll(polled, count + 2, next == UINT64_MAX && !deaf ? NULL : &limit, NULL);
+    int ready = ppoll(polled, count + 2,
+                      next == UINT64_MAX && !deaf && !control->more ? NULL : &limit, NULL);
     uint64_t rung;
     if (ready > 0 && polled[0].revents && read(control->bell, &rung, sizeof rung) < 0) {
     } /* empty after all */

@@ -22,7 +22,9 @@
 struct dist__desk {
     alignas(64) _Atomic(uint32_t) asleep; /* the supervisor is, or will be in a moment [bell] */
     _Atomic(uint32_t) ended;              /* a dist_status: the call ends before its time */
-    _Atomic(uint32_t) deserted; /* the supervisor has left its workers alone; see .abandon */
+    _Atomic(uint32_t) deserted;   /* the supervisor has left its workers; .abandon [deserted] */
+    _Atomic(uint32_t) stepped_in; /* the supervisor runs a task, and hears nothing meanwhile */
+    _Atomic(uint64_t) failures;   /* final ones that the supervisor has heard of */
     alignas(64) _Atomic(uint64_t) not_stop; /* ~index: items above it need not run */
     _Atomic(uint32_t) changes; /* of ended and not_stop; a futex for those who wait their turn */
     alignas(64) _Atomic(uint64_t) turn; /* with a rate: when the next attempt may start */
@@ -41,6 +43,9 @@ struct dist__control {
     uint64_t turn_ns;               /* between two starts; 0: no rate */
     bool limited;                   /* attempts have limits of their own */
     bool heard;                     /* hooks want to hear of each item */
+    bool told;                      /* the supervisor wants to hear of each, too */
+    bool held;                      /* the backend takes no due items now */
+    bool more;                      /* notes are left: the next sleep is none */
     bool retried;                   /* items may get further attempts */
     size_t limit;                   /* failures that stop the call; 0: none does */
     struct dist__desk *desk;
@@ -88,7 +93,8 @@ size_t dist__desk_size(unsigned workers); /* bytes */
 /* Frees what open and the retries took; draws the progress for the last time. */
 void dist__control_close(struct dist__control *control);
 
-/* Takes all notes there are, in the order in which they were written. */
+/* Takes the notes there are, in the order in which they were written; not for long, even if more
+ * keep coming: the caller has other duties, and comes back. */
 void dist__control_hear(struct dist__control *control);
 
 /* The same for one note; for INLINE, and for what a dead worker could not say. */
@@ -174,13 +180,18 @@ double dist__attempt_limit(const struct dist__control *control, size_t i);
 void dist__attempt_begin(struct dist__control *control, struct dist__record *record,
                          struct dist__span items);
 
-void dist__attempt_end(const struct dist__control *control, const struct dist__record *record);
+void dist__attempt_end(const struct dist__control *control, struct dist__record *record);
 
 /* These were part of the attempt and have not been run: it does not count for them. */
-void dist__attempt_unused(const struct dist__control *control, struct dist__span items);
+void dist__attempt_unused(const struct dist__control *control, struct dist__record *record,
+                          struct dist__span items);
 
 /* The code of an attempt that has returned `code`, late or cancelled attempts being failures. */
 int dist__attempt_verdict(struct dist__record *record, int code);
+
+/* These items have their results; told if somebody wants to hear of it, else just counted. */
+void dist__worker_succeeded(struct dist__control *control, struct dist__record *record,
+                            struct dist__span items);
 
 /* Puts a note in the worker's ring, waits for room if need be, and wakes the supervisor. */
 void dist__worker_tell(struct dist__control *control, struct dist__record *record,

@@ -39,7 +39,9 @@ struct dist__ring {
     _Atomic(uint64_t) finished;                   /* items that have succeeded; worker */
     _Atomic(uint64_t) running_begin, running_end; /* items of the attempt under way; worker */
     _Atomic(uint64_t) running_since;              /* when it began, if attempts are timed */
-    alignas(64) _Atomic(uint32_t) read;           /* caller; gives the slot back [slot] */
+    _Atomic(uint32_t) in_callback;                /* worker_init or worker_exit runs [deserted] */
+    _Atomic(uint32_t) waits;            /* the worker waits for the caller to read [waits] */
+    alignas(64) _Atomic(uint32_t) read; /* caller; gives the slot back [slot] */
     struct dist__note note[DIST__RING_NOTES];
 };
 
@@ -64,11 +66,31 @@ static inline struct dist__note *dist__ring_peek(struct dist__ring *ring) {
     return read == written ? NULL : &ring->note[read % DIST__RING_NOTES];
 }
 
-/* Caller: has done with the note that peek gave. */
-static inline void dist__ring_drop(struct dist__ring *ring) {
-    uint32_t read = atomic_load_explicit(&ring->read, memory_order_relaxed); /* its own word */
+/* Caller: has done with the note that peek gave. True: the worker waits for this; it must be woken
+ * (a futex on `read`). That happens when the ring is half empty, and when it is empty. */
+static inline bool dist__ring_drop(struct dist__ring *ring) {
+    uint32_t read = atomic_load_explicit(&ring->read, memory_order_relaxed) + 1; /* its own word */
     /* release: pairs with [slot] */
-    atomic_store_explicit(&ring->read, read + 1, memory_order_release);
+    atomic_store_explicit(&ring->read, read, memory_order_release);
+    /* acquire: pairs with [note] */
+    uint32_t left = atomic_load_explicit(&ring->written, memory_order_acquire) - read;
+    if (left != 0 && left != DIST__RING_NOTES / 2) return false;
+    /* acq_rel: a write, so that it and the worker's have an order, as with the bell [waits] */
+    return atomic_exchange_explicit(&ring->waits, 0, memory_order_acq_rel) != 0;
+}
+
+/* Worker: before it looks whether it has to wait for the caller. Returns `read`, to wait on. */
+static inline uint32_t dist__ring_await(struct dist__ring *ring) {
+    /* acq_rel: see above [waits] */
+    atomic_exchange_explicit(&ring->waits, 1, memory_order_acq_rel);
+    /* acquire: pairs with [slot] */
+    return atomic_load_explicit(&ring->read, memory_order_acquire);
+}
+
+/* Worker: true if there is no room, as of `read`. */
+static inline bool dist__ring_is_full(struct dist__ring *ring, uint32_t read) {
+    return atomic_load_explicit(&ring->written, memory_order_relaxed) - read >=
+           DIST__RING_NOTES; /* relaxed: its own word */
 }
 
 /* Worker: true if the caller has done with all notes so far. */

@@ -94,14 +94,21 @@ static void collect_skipped(struct dist__batch *batch, struct dist__span items) 
     dist__outcome_skip(&batch->outcome, items.begin, items.end);
 }
 
+/* Successes that a worker did not live to tell: hooks and jobs hear of them here. */
+static void take_unheard(struct dist__control *control, struct dist__span items) {
+    struct dist__note note = {.kind = DIST__SUCCEEDED, .begin = items.begin, .end = items.end};
+    dist__control_take(control, &note);
+}
+
 /* The result of every good item to its place; failures without an entry; what was skipped. */
 static void collect_items(struct dist__supervisor *s) {
     const struct dist__region *region = &s->call.region;
     struct dist__batch *batch = s->call.batch;
+    bool tells = batch->control && (batch->control->heard || batch->control->told);
     for (size_t i = 0; i < batch->n;) {
         enum dist__item_state state = dist__region_state(region, i);
         size_t begin = i++;
-        if (state == DIST__ITEM_LOGGED) continue;
+        if (state == DIST__ITEM_LOGGED || state == DIST__ITEM_LANDED) continue;
         if (state == DIST__ITEM_FAILED || state == DIST__ITEM_CRASHED) {
             dist_error error = {.status = state == DIST__ITEM_FAILED ? DIST_FAILED : DIST_CRASHED,
                                 .index = begin,
@@ -113,7 +120,8 @@ static void collect_items(struct dist__supervisor *s) {
         }
         while (i < batch->n && dist__region_state(region, i) == state) i++;
         struct dist__span items = {begin, i};
-        if (state == DIST__ITEM_DONE) dist__region_copy_out(region, batch, items);
+        if (state == DIST__ITEM_DONE && tells) take_unheard(batch->control, items);
+        else if (state == DIST__ITEM_DONE) dist__region_copy_out(region, batch, items);
         else collect_skipped(batch, items);
     }
 }
@@ -128,6 +136,8 @@ void dist__collect_all(struct dist__supervisor *s) {
 void dist__collect_land(void *supervisor, struct dist__span items) {
     struct dist__supervisor *s = supervisor;
     dist__region_copy_out(&s->call.region, s->call.batch, items);
+    for (size_t i = items.begin; i < items.end; i++)
+        dist__region_mark(&s->call.region, i, DIST__ITEM_LANDED);
 }
 
 void dist__collect_heard_of(void *supervisor, struct dist__span items, bool again) {

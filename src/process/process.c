@@ -15,6 +15,7 @@ enum {
     BARREN_DEATHS = 10, /* rounds of deaths that no item explains, and the call gives up; */
     BARREN_CALM = 2, /* after so many it waits before each fork, from 1 ms on doubled each time */
     BARREN_PAUSE_MS = 100, /* up to this: a burst of kills from outside shall cost nothing */
+    HELD_NS = 2000000,     /* between looks whether the ring of retries has room again */
     FORK_TRIES = 20,       /* while not one worker lives, */
     FORK_PAUSE_MS = 25     /* with a pause between them */
 };
@@ -67,6 +68,7 @@ static void hand_out_due(struct dist__supervisor *s) {
             dist__region_mark(region, i, DIST__ITEM_PENDING);
         dist__due_put(region->due, items.begin, items.end);
     }
+    control->held = dist__due_count(region->due) >= DIST__DUE_ROOM;
 }
 
 /* The same for a call that is looked after: notes, limits, retries, an end before its time. */
@@ -82,7 +84,8 @@ static void look_after(struct dist__supervisor *s) {
         uint64_t until_ns = dist__member_enforce(s);
         if (!ended && keep_alive(s)) until_ns = dist__member_enforce(s);
         if (s->live) {
-            dist__member_wait(s, until_ns);
+            uint64_t soon = dist__now_ns() + HELD_NS;
+            dist__member_wait(s, control->held && soon < until_ns ? soon : until_ns);
             continue;
         }
         dist__collect_untold(s);

@@ -16,7 +16,8 @@ enum dist__item_state {
     DIST__ITEM_DONE,    /* its result is complete [item] */
     DIST__ITEM_FAILED,  /* its failure is in the log [item] */
     DIST__ITEM_CRASHED, /* written by the parent, as are those below */
-    DIST__ITEM_LOGGED   /* a failure that the parent has read */
+    DIST__ITEM_LOGGED,  /* a failure that the parent has read */
+    DIST__ITEM_LANDED   /* DONE, copied to the caller's memory, and told */
 };
 
 struct dist__log_entry {

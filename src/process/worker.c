@@ -179,7 +179,7 @@ static void told_good(void *self, struct dist__span items, const unsigned char *
     for (size_t i = items.begin; i < items.end; i++)
         dist__region_mark(&to->call->region, i, DIST__ITEM_DONE);
     dist__claim_advance(&to->call->region.claim[to->record->worker], items.end);
-    dist__worker_tell(to->call->batch->control, to->record, DIST__SUCCEEDED, items, NULL);
+    dist__worker_succeeded(to->call->batch->control, to->record, items);
 }
 
 /* Once it is told, the item may be another worker's. If this one dies before the note, the parent
@@ -208,7 +208,7 @@ static size_t attempt(const struct dist__process_call *call, struct dist__span i
     settle(&own);
     dist__attempt_end(call->batch->control, record);
     struct dist__span unused = {items.begin + settled, items.end};
-    dist__attempt_unused(call->batch->control, unused);
+    dist__attempt_unused(call->batch->control, record, unused);
     for (size_t i = unused.begin; i < unused.end; i++)
         dist__region_mark(region, i, DIST__ITEM_PENDING);
     dist__claim_count(&region->claim[record->worker]);

@@ -381,7 +381,10 @@ static void step_in(struct crew *crew) {
     for (unsigned k = 0; k < crew->width; k++) {
         bool invited = move(&crew->place[k], INVITED, TAKEN);
         if (!invited && !move(&crew->place[k], FREE, TAKEN)) continue;
+        /* relaxed, both: a fact by itself */
+        atomic_store_explicit(&crew->desk->stepped_in, 1, memory_order_relaxed);
         work_in(crew, k, true);
+        atomic_store_explicit(&crew->desk->stepped_in, 0, memory_order_relaxed);
         if (!invited) dist__pool_want(1);
         free_place(&crew->place[k], TAKEN);
         return;
@@ -422,16 +425,21 @@ static void supervise(struct crew *crew) {
     struct dist__control *control = crew->supervised->control;
     struct pollfd polled[2];
     if (!dist__control_check(control)) invite(crew, crew->width);
-    uint64_t patience = crew->copy ? LONG_PATIENCE_NS : PATIENCE_NS, limit = 0;
+    uint64_t patience = crew->copy ? LONG_PATIENCE_NS : PATIENCE_NS, alone_ns = 0;
     for (;;) {
         dist__control_arm(control);
         bool more = arrange(crew);
         if (crew->copy && dist__control_has_ended(control)) return;
         if (!more && dismiss(crew) && !arrange(crew)) return;
-        uint64_t now = dist__now_ns();
-        if (!limit || !more || anybody_works(crew)) limit = now + patience;
-        if (now >= limit) step_in(crew), limit = 0;
-        else dist__control_sleep(control, polled, 0, more ? limit : UINT64_MAX);
+        if (!more || anybody_works(crew)) alone_ns = 0;
+        if (alone_ns >= patience) {
+            step_in(crew);
+            alone_ns = 0;
+            continue;
+        }
+        uint64_t before = dist__now_ns();
+        dist__control_sleep(control, polled, 0, more ? before + patience - alone_ns : UINT64_MAX);
+        alone_ns += dist__now_ns() - before;
     }
 }
 
@@ -446,8 +454,12 @@ static void abandon(struct crew *crew) {
         running[k].end = atomic_load_explicit(&ring->running_end, memory_order_relaxed);
     }
     dist__control_hear(control);
-    /* relaxed: a fact by itself */
-    atomic_store_explicit(&crew->desk->deserted, 1, memory_order_relaxed);
+    /* seq_cst, both: leaves, then looks; a worker says that it is in a callback, then looks whether
+     * this has left [deserted] */
+    atomic_store_explicit(&crew->desk->deserted, 1, memory_order_seq_cst);
+    for (unsigned k = 0; k < crew->width; k++)
+        while (atomic_load_explicit(&crew->desk->ring[k].in_callback, memory_order_seq_cst))
+            poll(NULL, 0, 1);
     unsigned char *settled = crew->copy->settled;
     for (unsigned k = 0; k < crew->width; k++)
         if (running[k].begin < running[k].end && running[k].end <= crew->batch->n &&
@@ -472,7 +484,7 @@ dist_status dist__crew_run(struct dist__batch *batch) {
     control->attempts = crew->attempts;
     if (batch->abandoned) {
         control->land = land, control->heard_of = heard_of, control->self = crew;
-        control->heard = true;
+        control->told = true;
         if (!copy_for_workers(crew)) {
             dist__control_leave_desk(control);
             unref(crew);
@@ -486,5 +498,6 @@ dist_status dist__crew_run(struct dist__batch *batch) {
     dist__control_leave_desk(control);
     control->bell = -1;
     unref(crew);
+    dist__pool_want(0); /* a shutdown may have waited for this call */
     return DIST_OK;
 }
