@@ -1,7 +1,9 @@
-/* os.c - signal names, kinds of mappings, and how children end. */
+/* os.c - signal names, kinds of mappings, CPUs of a thread, and how children end. */
 #include "unit.h"
 #include "common/os.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -112,6 +114,122 @@ TEST(a_child_has_ended_only_after_its_end) {
     close(pipes[1]);
 }
 
+static bool is_alive(pid_t pid) { return !dist__has_ended(pid); }
+
+static pid_t child_that_waits(void) {
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        for (;;) pause();
+    return pid;
+}
+
+TEST(signals_reach_children_with_and_without_pidfd) {
+    for (int with_pidfd = 0; with_pidfd < 2; with_pidfd++) {
+        pid_t pid = child_that_waits();
+        int pidfd = with_pidfd ? dist__pidfd_open(pid) : -1;
+        errno = 77;
+        dist__kill(pid, pidfd, 0); /* none */
+        assert_true(is_alive(pid));
+        dist__kill(pid, pidfd, SIGKILL);
+        assert_int_equal(errno, 77);
+        assert_int_equal(dist__reap(pid, pidfd).signal, SIGKILL);
+        if (pidfd >= 0) close(pidfd);
+    }
+}
+
+/* Somebody else has reaped the child, and its number is another process's by now. */
+TEST(a_signal_for_a_child_that_is_gone_hits_nobody) {
+    pid_t other = child_that_waits(), pid = child_that(0, 0);
+    int pidfd = dist__pidfd_open(pid);
+    if (pidfd < 0) skip(); /* the kernel has none */
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    errno = 77;
+    dist__kill(other, pidfd, SIGKILL);
+    assert_int_equal(errno, 77);
+    usleep(20000);
+    assert_true(is_alive(other));
+    close(pidfd);
+    dist__kill(other, -1, SIGKILL);
+    assert_int_equal(dist__reap(other, -1).signal, SIGKILL);
+}
+
+/* ------------------------------------------------------------------ CPUs of a thread */
+
+static cpu_set_t my_cpus(void) {
+    cpu_set_t set;
+    assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
+    return set;
+}
+
+TEST(a_pinned_thread_has_one_cpu_until_it_is_unpinned) {
+    cpu_set_t before = my_cpus(), now;
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        struct dist__affinity kept;
+        if (!CPU_ISSET(cpu, &before)) continue;
+        assert_true(dist__pin(cpu, &kept) && kept.is_set);
+        now = my_cpus();
+        assert_true(CPU_COUNT(&now) == 1 && CPU_ISSET(cpu, &now));
+        dist__unpin(&kept);
+        now = my_cpus();
+        assert_true(CPU_EQUAL(&now, &before) && !kept.is_set);
+        assert_true(dist__pin(cpu, &kept));
+        dist__unpin(&kept);
+        dist__unpin(&kept); /* a second time: nothing */
+        now = my_cpus();
+        assert_true(CPU_EQUAL(&now, &before));
+    }
+}
+
+TEST(pins_nest) {
+    cpu_set_t before = my_cpus(), now;
+    struct dist__affinity outer, inner;
+    unsigned first = 0, last = CPU_SETSIZE - 1;
+    while (!CPU_ISSET(first, &before)) first++;
+    while (!CPU_ISSET(last, &before)) last--;
+    assert_true(dist__pin(first, &outer));
+    assert_true(dist__pin(last, &inner)); /* not among those it may use now */
+    dist__unpin(&inner);
+    now = my_cpus();
+    assert_true(CPU_COUNT(&now) == 1 && CPU_ISSET(first, &now));
+    dist__unpin(&outer);
+    now = my_cpus();
+    assert_true(CPU_EQUAL(&now, &before));
+}
+
+TEST(a_pin_that_the_system_refuses_changes_nothing) {
+    static const unsigned none[] = {CPU_SETSIZE - 1, CPU_SETSIZE, 100000, UINT32_MAX};
+    cpu_set_t before = my_cpus();
+    for (size_t k = 0; k < N(none); k++) {
+        struct dist__affinity kept = {.is_set = true};
+        assert_false(dist__pin(none[k], &kept) || kept.is_set);
+        dist__unpin(&kept);
+        cpu_set_t now = my_cpus();
+        assert_true(CPU_EQUAL(&now, &before));
+    }
+}
+
+static void *tell_cpus(void *set) {
+    *(cpu_set_t *)set = my_cpus();
+    return NULL;
+}
+
+TEST(a_thread_starts_on_the_cpus_that_it_is_given) {
+    cpu_set_t before = my_cpus(), its_own;
+    struct dist__affinity kept;
+    pthread_t thread;
+    unsigned cpu = 0;
+    while (!CPU_ISSET(cpu, &before)) cpu++;
+    assert_true(dist__pin(cpu, &kept));
+    for (int given = 0; given < 2; given++) {
+        assert_int_equal(dist__thread_start(&thread, tell_cpus, &its_own, given ? &kept : NULL), 0);
+        pthread_join(thread, NULL);
+        if (given) assert_true(CPU_EQUAL(&its_own, &before));
+        else assert_true(CPU_COUNT(&its_own) == 1 && CPU_ISSET(cpu, &its_own));
+    }
+    dist__unpin(&kept);
+}
+
 TEST(the_clock_does_not_run_backwards) {
     uint64_t before = dist__now_ns();
     for (int i = 0; i < 1000; i++) {
@@ -136,6 +254,12 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(all_of_the_bytes_must_be_shared),
     cmocka_unit_test(ends_of_children_are_told),
     cmocka_unit_test(a_child_has_ended_only_after_its_end),
+    cmocka_unit_test(signals_reach_children_with_and_without_pidfd),
+    cmocka_unit_test(a_signal_for_a_child_that_is_gone_hits_nobody),
+    cmocka_unit_test(a_pinned_thread_has_one_cpu_until_it_is_unpinned),
+    cmocka_unit_test(pins_nest),
+    cmocka_unit_test(a_pin_that_the_system_refuses_changes_nothing),
+    cmocka_unit_test(a_thread_starts_on_the_cpus_that_it_is_given),
     cmocka_unit_test(the_clock_does_not_run_backwards),
     cmocka_unit_test(a_futex_does_not_wait_for_what_has_happened),
 };
