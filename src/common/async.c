@@ -247,7 +247,14 @@ static bool next_ended(struct dist_job *job, size_t *index) {
     return any;
 }
 
-static void fill_event(struct dist_job *job, size_t index, dist_event *event) {
+/* Why an item has failed: the failures are sorted at the end. */
+static void find_error(struct dist_job *job, size_t index, uint32_t phase) {
+    const dist_error *error = phase == DIST__ENDED ? dist__job_outcome(job, index) : NULL;
+    if (error) job->error = *error;
+    else dist__outcome_find(&job->batch.outcome, index, &job->error);
+}
+
+static void fill_event(struct dist_job *job, size_t index, uint32_t phase, dist_event *event) {
     const struct dist__batch *batch = &job->batch;
     job->delivered++;
     job->error = (dist_error){.status = DIST_OK, .index = index};
@@ -260,7 +267,7 @@ static void fill_event(struct dist_job *job, size_t index, dist_event *event) {
     if (job->item[index] == WELL) {
         event->result = dist__batch_result(batch, index);
     } else {
-        if (job->item[index] == BADLY) dist__outcome_find(&job->batch.outcome, index, &job->error);
+        if (job->item[index] == BADLY) find_error(job, index, phase);
         else job->error.status = DIST_SKIPPED;
         job->failed += job->item[index] == BADLY;
         event->error = &job->error;
@@ -277,12 +284,12 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
     for (size_t index; job->delivered < job->batch.n;) {
         /* acquire: pairs with [changes] */
         uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
+        uint32_t phase = phase_of(job); /* at the end all items have been told of */
         if (next_ended(job, &index)) {
-            fill_event(job, index, event);
+            fill_event(job, index, phase, event);
             return DIST_OK;
         }
-        if (phase_of(job) == DIST__ENDED) return how_it_ended(job); /* refused: nothing has run */
-        bool queued = phase_of(job) == DIST__QUEUED && limit == UINT64_MAX;
+        bool queued = phase == DIST__QUEUED && limit == UINT64_MAX;
         if (queued && dist__now_ns() >= begin && move(job, DIST__QUEUED, DIST__UNDER_WAY)) {
             run_here(job);
             continue;

@@ -126,7 +126,8 @@ dist_status dist__call_run(const struct dist__backend *backend, struct dist__bat
     batch->cut = DIST_OK;
     if (batch->n == 0) return DIST_OK;
     size_up(batch, opts, backend);
-    if (dist__control_wanted(opts, batch)) return run_looked_after(backend, batch, opts, refused);
+    if (batch->job || dist__control_wanted(opts, batch))
+        return run_looked_after(backend, batch, opts, refused);
     *refused = backend->run(batch);
     return *refused ? *refused : conclude(batch, opts->silent);
 }

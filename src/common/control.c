@@ -277,6 +277,9 @@ static void lower_stop(struct dist__control *control) {
 static void take_failure(struct dist__control *control, const struct dist__note *note) {
     dist_error error = note->error;
     struct dist__span items = {note->begin, note->end};
+    bool known = error.status == DIST_NOMEM ||
+                 (error.status >= DIST_FAILED && error.status <= DIST_CANCELLED);
+    if (!known) error.status = DIST_CRASHED; /* a wild task has written to the note */
     error.index = items.begin;
     error.message[sizeof error.message - 1] = '\0';
     dist__batch_describe(control->batch, &error);
@@ -307,6 +310,12 @@ static void take_failure(struct dist__control *control, const struct dist__note 
     lower_stop(control);
 }
 
+static void take_failed_init(struct dist__control *control, const struct dist__note *note) {
+    dist_error why = {.status = DIST_FAILED, .code = note->error.code, .worker = note->worker};
+    memcpy(why.message, note->error.message, sizeof why.message - 1); /* whatever it holds */
+    dist__control_end(control, &why);
+}
+
 void dist__control_take(struct dist__control *control, const struct dist__note *note) {
     /* a worker may know already that the time is up, and then this must know it too */
     if (note->kind == DIST__FAILED || note->kind == DIST__LEFT_OUT) dist__control_check(control);
@@ -324,7 +333,7 @@ void dist__control_take(struct dist__control *control, const struct dist__note *
     case DIST__LEFT_OUT:
         if (valid) dist__control_skip(control, (struct dist__span){note->begin, note->end});
         return;
-    case DIST__INIT_FAILED: dist__control_end(control, &note->error); return;
+    case DIST__INIT_FAILED: take_failed_init(control, note); return;
     }
 }
 
@@ -342,15 +351,31 @@ static struct dist__ring *oldest_ring(const struct dist__control *control) {
     return oldest;
 }
 
+static void hear_one(struct dist__control *control, struct dist__ring *ring) {
+    dist__control_take(control, dist__ring_peek(ring));
+    if (dist__ring_drop(ring)) dist__futex_wake(&ring->read, 1, true);
+}
+
 void dist__control_hear(struct dist__control *control) {
     dist__control_check(control);
     uint64_t limit = dist__now_ns() + HEAR_NS;
-    control->more = false;
-    for (struct dist__ring *ring; !control->more && (ring = oldest_ring(control));) {
-        dist__control_take(control, dist__ring_peek(ring));
-        if (dist__ring_drop(ring)) dist__futex_wake(&ring->read, 1, true);
-        control->more = dist__now_ns() >= limit;
+    struct dist__ring *ring;
+    while ((ring = oldest_ring(control))) {
+        hear_one(control, ring);
+        if (dist__now_ns() >= limit) break;
     }
+    control->more = ring != NULL;
+}
+
+void dist__control_hear_all(struct dist__control *control) {
+    do dist__control_hear(control);
+    while (control->more);
+}
+
+void dist__control_hear_last(struct dist__control *control, unsigned worker) {
+    dist__control_check(control);
+    while (dist__ring_peek(&control->desk->ring[worker]))
+        hear_one(control, &control->desk->ring[worker]);
 }
 
 void dist__control_skip(struct dist__control *control, struct dist__span items) {
@@ -383,6 +408,16 @@ void dist__control_no_memory(struct dist__control *control, struct dist__span it
                               .attempts = UINT_MAX, /* there will not be another */
                               .message = "no memory for a further attempt"};
     dist__control_take(control, &note);
+}
+
+void dist__control_desert(struct dist__control *control) {
+    struct dist__desk *desk = control->desk;
+    /* seq_cst, both: leaves, then looks; a worker says that it is in a callback, then looks whether
+     * this has left [deserted] */
+    atomic_store_explicit(&desk->deserted, 1, memory_order_seq_cst);
+    for (unsigned k = 0; k < control->rings; k++)
+        while (atomic_load_explicit(&desk->ring[k].in_callback, memory_order_seq_cst))
+            poll(NULL, 0, 1);
 }
 
 /* ------------------------------------------------------------------ sleeping */

@@ -97,6 +97,12 @@ void dist__control_close(struct dist__control *control);
  * keep coming: the caller has other duties, and comes back. */
 void dist__control_hear(struct dist__control *control);
 
+/* The same until there are none: for when no worker writes any more. */
+void dist__control_hear_all(struct dist__control *control);
+
+/* All that a dead worker has left. */
+void dist__control_hear_last(struct dist__control *control, unsigned worker);
+
 /* The same for one note; for INLINE, and for what a dead worker could not say. */
 void dist__control_take(struct dist__control *control, const struct dist__note *note);
 
@@ -119,6 +125,10 @@ void dist__control_skip(struct dist__control *control, struct dist__span items);
 /* An error for items that the end of the call interrupted. */
 void dist__control_interrupted(struct dist__control *control, struct dist__span items,
                                unsigned worker);
+
+/* The supervisor leaves: workers tell nothing any more and call nothing of the caller's. Waits for
+ * those in the middle of worker_init or worker_exit. */
+void dist__control_desert(struct dist__control *control);
 
 /* Items that should have another attempt, and cannot: they have failed. */
 void dist__control_no_memory(struct dist__control *control, struct dist__span items);

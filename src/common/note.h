@@ -63,7 +63,8 @@ static inline struct dist__note *dist__ring_peek(struct dist__ring *ring) {
     uint32_t read = atomic_load_explicit(&ring->read, memory_order_relaxed); /* its own word */
     /* acquire: pairs with [note] */
     uint32_t written = atomic_load_explicit(&ring->written, memory_order_acquire);
-    return read == written ? NULL : &ring->note[read % DIST__RING_NOTES];
+    /* more than there is room for: a wild task has written here */
+    return written - read - 1 >= DIST__RING_NOTES ? NULL : &ring->note[read % DIST__RING_NOTES];
 }
 
 /* Caller: has done with the note that peek gave. True: the worker waits for this; it must be woken

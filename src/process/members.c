@@ -170,7 +170,7 @@ static uint64_t finished_items(const struct dist__supervisor *s) {
 static bool bury(struct dist__supervisor *s, unsigned place) {
     struct dist__member dead = s->member[place];
     struct dist__exit end = dist__reap(dead.pid, dead.pidfd);
-    if (s->call.batch->control) dist__control_hear(s->call.batch->control); /* its last words */
+    if (s->call.batch->control) dist__control_hear_last(s->call.batch->control, place);
     if (dead.pidfd >= 0) close(dead.pidfd);
     s->member[place].pid = 0;
     s->live--;

@@ -88,6 +88,7 @@ static void look_after(struct dist__supervisor *s) {
             dist__member_wait(s, control->held && soon < until_ns ? soon : until_ns);
             continue;
         }
+        dist__control_hear_all(control);
         dist__collect_untold(s);
         if (ended) return;
         if (control->waiting_count) dist__control_sleep(control, s->polled, 0, UINT64_MAX);

@@ -259,7 +259,8 @@ static bool draw(struct dist__process_call *call, struct dist__claim *claim, uin
     uint64_t begin, end, first, last, units = dist__batch_units(call->batch);
     if (call->region.due && dist__due_count(call->region.due) > 0) {
         dist__claim_set(claim, DIST__CLAIMING);
-        if (dist__due_take(call->region.due, &begin, &end)) {
+        bool taken = dist__due_take(call->region.due, &begin, &end);
+        if (taken && begin < end && end <= call->batch->n) { /* a wild task can write anything */
             *items = (struct dist__span){begin, end};
             dist__claim_hold(claim, begin, end);
             return true;

@@ -1,11 +1,10 @@
 /* crew.c - a call on threads that its caller looks after: the pool's threads take items from a
  * shared cursor, and the calling thread only supervises, so that it can return in time. */
 #include "crew.h"
-#include "common/arena.h"
 #include "common/control.h"
 #include "common/error.h"
 #include "common/here.h"
-#include "common/token.h"
+#include "copy.h"
 #include "pool.h"
 
 #include <pthread.h>
@@ -15,6 +14,7 @@
 
 enum {
     CHUNK_NS = 50000,      /* aim of one hand-out, */
+    MOST_HEARINGS = 8,     /* at the limit of an abandoned call, whose workers may go on telling */
     GROWTH = 8,            /* and most that it grows at a time */
     PATIENCE_NS = 50000000 /* without any worker, before the caller works itself */
 };
@@ -47,35 +47,19 @@ struct crew {
     size_t due_count, due_room;
     _Atomic(size_t) due_hint; /* due_count, for a look without the lock */
 
-    struct copy *copy; /* of what an abandoned call still needs; NULL: it waits */
+    struct dist__copy *copy; /* of what an abandoned call still needs; NULL: it waits */
     unsigned width;
     struct place place[];
 };
 
-struct copy {
-    struct dist__batch batch;
-    struct dist__control control;
-    unsigned char *memory;  /* items, then results, then names */
-    unsigned char *settled; /* for each item: 1 if it is; the supervisor's */
-};
-
 /* ------------------------------------------------------------------ the object */
-
-static void free_copy(struct copy *copy) {
-    if (!copy) return;
-    dist__token_unref(copy->control.opts.token);
-    if (copy->batch.arena) dist__arena_unref(copy->batch.arena);
-    free(copy->memory);
-    free(copy->settled);
-    free(copy);
-}
 
 static void unref(struct crew *crew) {
     /* acq_rel: all others have done with it [refs] */
     if (atomic_fetch_sub_explicit(&crew->refs, 1, memory_order_acq_rel) > 1) return;
     if (crew->bell >= 0) close(crew->bell);
     pthread_mutex_destroy(&crew->lock);
-    free_copy(crew->copy);
+    dist__copy_free(crew->copy);
     free(crew->due);
     free(crew->attempts);
     free(crew->desk);
@@ -115,63 +99,6 @@ static struct crew *new_crew(struct dist__batch *batch) {
         place->number = k;
     }
     return crew;
-}
-
-/* ------------------------------------------------------------------ copies for .abandon */
-
-static size_t names_size(const struct dist__batch *batch) {
-    size_t size = batch->names ? batch->n * sizeof *batch->names : 0;
-    for (size_t i = 0; batch->names && i < batch->n; i++)
-        size += batch->names[i] ? strlen(batch->names[i]) + 1 : 0;
-    return size;
-}
-
-static void copy_names(struct dist__batch *own, unsigned char *to) {
-    const char *const *names = own->names;
-    if (!names) return;
-    const char **array = (const char **)to;
-    char *text = (char *)(array + own->n);
-    for (size_t i = 0; i < own->n; i++) {
-        array[i] = names[i] ? text : NULL;
-        if (names[i]) text = stpcpy(text, names[i]) + 1;
-    }
-    own->names = array;
-}
-
-static size_t rounded(size_t size) {
-    return (size + DIST__CACHE_LINE - 1) / DIST__CACHE_LINE * DIST__CACHE_LINE;
-}
-
-/* Workers see copies only; False: no memory. */
-static bool copy_for_workers(struct crew *crew) {
-    struct dist__batch *batch = crew->batch;
-    struct copy *copy = crew->copy = calloc(1, sizeof *copy);
-    if (!copy) return false;
-    size_t items = rounded(batch->items ? batch->n * batch->item_size : 0);
-    size_t results = rounded(batch->out ? batch->n * batch->out_size : 0);
-    copy->memory =
-        aligned_alloc(DIST__CACHE_LINE, rounded(items + results + names_size(batch) + 1));
-    copy->settled = calloc(1, batch->n);
-    if (!copy->memory || !copy->settled) {
-        copy->batch.arena = NULL, copy->control.opts.token = NULL;
-        return false;
-    }
-    copy->batch = *batch;
-    copy->batch.caller = NULL; /* the task around the call may end before its workers */
-    copy->control = *batch->control;
-    copy->control.cancel = NULL; /* the job's: workers hear of it by `ended` */
-    if (batch->items)
-        copy->batch.items = memcpy(copy->memory, batch->items, batch->n * batch->item_size);
-    if (batch->out)
-        copy->batch.out = memcpy(copy->memory + items, batch->out, batch->n * batch->out_size);
-    copy_names(&copy->batch, copy->memory + items + results);
-    if (copy->batch.arena) dist__arena_ref(copy->batch.arena);
-    dist__token_ref(copy->control.opts.token);
-    copy->control.batch = &copy->batch;
-    copy->batch.control = &copy->control;
-    crew->batch = &copy->batch;
-    crew->control = &copy->control;
-    return true;
 }
 
 /* The supervisor's: results of abandoned calls arrive when it hears of them. */
@@ -400,7 +327,7 @@ static bool arrange(struct crew *crew) {
     while (dist__control_due(control, &items)) add_due(crew, items);
     size_t due = atomic_load_explicit(&crew->due_hint, memory_order_relaxed); /* its own store */
     if (due && !dist__control_has_ended(control)) invite(crew, due);
-    return control->waiting_count > 0 || more_to_draw(crew) ||
+    return control->more || control->waiting_count > 0 || more_to_draw(crew) ||
            (due && !dist__control_has_ended(control));
 }
 
@@ -416,7 +343,7 @@ static void skip_rest(struct crew *crew) {
 
 /* Nobody works any more. */
 static void end_all(struct crew *crew) {
-    dist__control_hear(crew->supervised->control);
+    dist__control_hear_all(crew->supervised->control);
     dist__control_drop_retries(crew->supervised->control);
     skip_rest(crew);
 }
@@ -453,13 +380,9 @@ static void abandon(struct crew *crew) {
         running[k].begin = atomic_load_explicit(&ring->running_begin, memory_order_relaxed);
         running[k].end = atomic_load_explicit(&ring->running_end, memory_order_relaxed);
     }
-    dist__control_hear(control);
-    /* seq_cst, both: leaves, then looks; a worker says that it is in a callback, then looks whether
-     * this has left [deserted] */
-    atomic_store_explicit(&crew->desk->deserted, 1, memory_order_seq_cst);
-    for (unsigned k = 0; k < crew->width; k++)
-        while (atomic_load_explicit(&crew->desk->ring[k].in_callback, memory_order_seq_cst))
-            poll(NULL, 0, 1);
+    for (int k = 0; k == 0 || (control->more && k < MOST_HEARINGS); k++)
+        dist__control_hear(control);
+    dist__control_desert(control);
     unsigned char *settled = crew->copy->settled;
     for (unsigned k = 0; k < crew->width; k++)
         if (running[k].begin < running[k].end && running[k].end <= crew->batch->n &&
@@ -485,11 +408,14 @@ dist_status dist__crew_run(struct dist__batch *batch) {
     if (batch->abandoned) {
         control->land = land, control->heard_of = heard_of, control->self = crew;
         control->told = true;
-        if (!copy_for_workers(crew)) {
+        crew->copy = dist__copy_new(batch);
+        if (!crew->copy) {
             dist__control_leave_desk(control);
             unref(crew);
             return dist__refuse(DIST_NOMEM, 0, "abandon: no memory to copy %zu items", batch->n);
         }
+        crew->batch = &crew->copy->batch;
+        crew->control = &crew->copy->control;
     }
     crew->bell = control->bell; /* workers may ring it after the call */
     supervise(crew);
