@@ -4,6 +4,7 @@
  * supervisor asleep, and the watchdog ends the test. */
 #include "stress.h"
 #include "common/note.h"
+#include "common/os.h"
 
 #include <poll.h>
 #include <string.h>
@@ -23,7 +24,7 @@ struct worker {
 static struct dist__ring ring[WORKERS];
 static struct worker worker[WORKERS];
 static struct gate gate;
-static _Atomic(uint32_t) asleep, rings;
+static _Atomic(uint32_t) asleep, rings, waits;
 static int bell;
 static uint64_t sleeps, heard_in_all;
 
@@ -42,20 +43,28 @@ static void ring_bell(void) {
     CHECK(write(bell, &one, sizeof one) == sizeof one);
 }
 
+static void fall_asleep(unsigned self) {
+    atomic_fetch_add_explicit(&waits, 1, memory_order_relaxed);
+    dist__futex_wait(&ring[self].waits, 1, -1, false);
+}
+
 static void tell(unsigned self, uint32_t number) {
     struct dist__note note = {
         .kind = DIST__FAILED, .worker = self, .begin = number, .end = number + 1};
     note.error = error_of(number);
-    for (;;) {
-        bool room = dist__ring_push(&ring[self], &note);
-        ring_bell();
-        if (room) return;
-        sched_yield();
+    while (!dist__ring_push(&ring[self], &note)) {
+        uint32_t read = dist__ring_await(&ring[self]);
+        if (dist__ring_is_full(&ring[self], read)) fall_asleep(self);
     }
+    ring_bell();
 }
 
 static void wait_until_heard(unsigned self, uint32_t told) {
-    while (!dist__ring_heard(&ring[self])) sched_yield();
+    for (;;) {
+        dist__ring_await(&ring[self]);
+        if (dist__ring_heard(&ring[self])) break;
+        fall_asleep(self);
+    }
     CHECK(worker[self].acted == told);
 }
 
@@ -87,7 +96,7 @@ static bool hear(void) {
             CHECK(note->error.code == expected.code && note->error.index == expected.index);
             CHECK(strcmp(note->error.message, expected.message) == 0);
             worker[k].acted = ++worker[k].heard;
-            dist__ring_drop(&ring[k]);
+            if (dist__ring_drop(&ring[k])) dist__futex_wake(&ring[k].waits, 1, false);
         }
     return any;
 }
@@ -149,7 +158,7 @@ int main(int argc, char **argv) {
     CHECK(bell >= 0);
     for (double limit = now() + RUN_SECONDS; rounds < 4 || now() < limit; rounds++)
         play(seed + rounds);
-    printf("%u rounds, %d workers, %llu notes, %llu sleeps, %u rings\n", rounds, WORKERS,
-           (unsigned long long)heard_in_all, (unsigned long long)sleeps, rings);
+    printf("%u rounds, %d workers, %llu notes, %llu sleeps, %u rings, %u waits\n", rounds, WORKERS,
+           (unsigned long long)heard_in_all, (unsigned long long)sleeps, rings, waits);
     return 0;
 }
