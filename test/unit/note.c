@@ -177,6 +177,36 @@ TEST(a_message_without_an_end_is_ended) {
     close_call(&c);
 }
 
+/* A call must not be told that all went well because its memory was overwritten. */
+TEST(a_status_that_no_item_can_have_is_a_crash) {
+    for (int status = -1; status <= DIST_STATUS_COUNT; status++) {
+        struct call c;
+        open_heard(&c, (dist_opts){.retries = 0});
+        struct dist__note note = failure(3, 4, 1);
+        memcpy(&note.error.status, &status, sizeof note.error.status);
+        dist__control_take(&c.control, &note);
+        bool known = (status >= DIST_FAILED && status <= DIST_CANCELLED) || status == DIST_NOMEM;
+        assert_int_equal(c.batch.outcome.failed_count, 1);
+        assert_int_equal(c.batch.outcome.lowest.status, known ? status : DIST_CRASHED);
+        close_call(&c);
+    }
+}
+
+TEST(a_ring_whose_numbers_are_wild_is_not_heard) {
+    static const uint32_t wild[] = {DIST__RING_NOTES + 1, 1000, INT32_MAX, UINT32_MAX};
+    for (size_t k = 0; k < N(wild); k++) {
+        struct call c;
+        open_heard(&c, (dist_opts){.retries = 0});
+        push_to(&c, 1, failure(3, 4, 1));
+        c.desk->ring[0].written = wild[k];
+        c.desk->ring[2].read = wild[k];
+        dist__control_hear(&c.control);
+        assert_int_equal(c.batch.outcome.failed_count, 1);
+        assert_int_equal(c.batch.outcome.lowest.index, 3);
+        close_call(&c);
+    }
+}
+
 TEST(an_init_that_failed_ends_the_call) {
     struct call c;
     open_heard(&c, (dist_opts){.retries = 0});
@@ -186,6 +216,23 @@ TEST(an_init_that_failed_ends_the_call) {
     assert_true(dist__control_has_ended(&c.control));
     assert_int_equal(c.control.why.status, DIST_FAILED);
     assert_int_equal(c.control.why.code, 5);
+    assert_string_equal(c.control.why.message, "failed");
+    close_call(&c);
+}
+
+TEST(an_init_that_failed_and_says_wild_things_ends_the_call) {
+    struct call c;
+    open_heard(&c, (dist_opts){.retries = 0});
+    struct dist__note note;
+    memset(&note, 'x', sizeof note);
+    note.kind = DIST__INIT_FAILED;
+    note.error.status = DIST_OK;
+    dist__control_take(&c.control, &note);
+    assert_true(dist__control_has_ended(&c.control));
+    assert_int_equal(c.control.why.status, DIST_FAILED);
+    assert_null(c.control.why.name);
+    assert_null(c.control.why.item);
+    assert_int_equal(strlen(c.control.why.message), sizeof note.error.message - 1);
     close_call(&c);
 }
 
@@ -219,7 +266,8 @@ static void any_bytes(void *memory, size_t size) {
 /* Some of the bytes are wild, or all of them. */
 static struct dist__note wild_note(void) {
     struct dist__note note = failure(random_below(ITEMS), random_below(ITEMS + 2), 1);
-    note.kind = (enum dist__note_kind)random_below(DIST__INIT_FAILED);
+    note.kind = (enum dist__note_kind)random_below(DIST__INIT_FAILED + 1);
+    if (note.kind == DIST__INIT_FAILED && random_below(1000)) note.kind = DIST__FAILED;
     size_t at = random_below(sizeof note), size = random_below(sizeof note - at) + 1;
     if (random_below(8) == 0) at = 0, size = sizeof note;
     if (random_below(2)) any_bytes((unsigned char *)&note + at, size);
@@ -259,7 +307,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(spans_that_are_none_are_passed_over),
     cmocka_unit_test(kinds_that_are_none_are_passed_over),
     cmocka_unit_test(a_message_without_an_end_is_ended),
+    cmocka_unit_test(a_status_that_no_item_can_have_is_a_crash),
+    cmocka_unit_test(a_ring_whose_numbers_are_wild_is_not_heard),
     cmocka_unit_test(an_init_that_failed_ends_the_call),
+    cmocka_unit_test(an_init_that_failed_and_says_wild_things_ends_the_call),
     cmocka_unit_test(index_and_pointers_of_an_error_are_the_supervisors),
     cmocka_unit_test(wild_notes_harm_nobody),
 };
