@@ -23,9 +23,9 @@ extern "C" {
  *
  * As dist_map, dist_par and dist_apply, but they return a job at once; NULL and dist_last_error()
  * for bad arguments. THREAD and PROCESS: a thread of the shared pool does what the calling thread
- * would do in a blocking call (hooks run there); at most min(32, dist_cpus() + 4) jobs are under
- * way at once, but for those that somebody waits for: a wait without limit runs a job that has not
- * begun in the waiting thread. INLINE: the call runs before this returns, or, with .deferred, in
+ * would do in a blocking call (hooks run there); the pool starts up to min(32, dist_cpus() + 4)
+ * threads for jobs, so others wait their turn; a wait without limit runs a job that has not begun
+ * in the waiting thread. INLINE: the call runs before this returns, or, with .deferred, in
  * dist_job_start. */
 
 DIST_API dist_job *dist_map_async_fn(dist_fn fn, const void *items, size_t n, size_t item_size,

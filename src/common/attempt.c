@@ -24,7 +24,7 @@ static bool has_stepped_in(const struct dist__control *control) {
 }
 
 void dist__control_ring(const struct dist__control *control) {
-    if (control->bell < 0) return;
+    if (control->bell < 0 || dist__file_id(control->bell) != control->bell_file) return;
     uint64_t one = 1;
     int saved = errno;
     if (write(control->bell, &one, sizeof one) < 0) { /* it is full: it rings already */
@@ -43,8 +43,8 @@ static void push_note(struct dist__control *control, const struct dist__note *no
             ring_bell(control);
             return;
         }
-        uint32_t read = dist__ring_await(ring);
-        if (dist__ring_is_full(ring, read)) dist__futex_wait(&ring->read, read, WAIT_NS, true);
+        if (dist__ring_is_full(ring, dist__ring_await(ring)))
+            dist__futex_wait(&ring->waits, 1, WAIT_NS, true);
     }
 }
 
@@ -59,9 +59,9 @@ static void wait_until_heard(struct dist__control *control, const struct dist__n
         note->error.attempts <= dist__control_retries_of(control, note->begin))
         return;
     while (!is_deserted(control) && !has_stepped_in(control)) {
-        uint32_t read = dist__ring_await(ring);
+        dist__ring_await(ring);
         if (dist__ring_heard(ring)) return;
-        dist__futex_wait(&ring->read, read, WAIT_NS, true);
+        dist__futex_wait(&ring->waits, 1, WAIT_NS, true);
     }
 }
 

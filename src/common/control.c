@@ -4,7 +4,6 @@
 #include "token.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +13,9 @@
 
 enum {
     BACKOFF_DOUBLINGS = 10,
-    DEAF_NS = 1000000, /* between looks without a bell */
-    HEAR_NS = 5000000  /* of listening, before other duties */
+    DEAF_NS = 1000000,   /* between looks without a bell */
+    MOST_NS = 100000000, /* of sleep with one */
+    HEAR_NS = 5000000    /* of listening, before other duties */
 };
 
 /* ------------------------------------------------------------------ begin and end */
@@ -56,6 +56,7 @@ void dist__control_open(struct dist__control *control, struct dist__batch *batch
 
 void dist__control_add_bell(struct dist__control *control) {
     control->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    control->bell_file = dist__file_id(control->bell);
 }
 
 size_t dist__desk_size(unsigned workers) {
@@ -252,9 +253,13 @@ static void take_success(struct dist__control *control, const struct dist__note 
         control->observe(control->batch->job, (struct dist__span){note->begin, note->end}, NULL);
 }
 
-static bool interrupted(const struct dist__control *control, const dist_error *error) {
-    return dist__control_has_ended(control) &&
-           (error->status == DIST_TIMEOUT || error->status == DIST_CANCELLED);
+/* The end of the call has kept the item from ending: it was told to return, or has attempts left.
+ */
+static bool left_open(const struct dist__control *control, const dist_error *error) {
+    if (!dist__control_has_ended(control)) return false;
+    if (error->status == DIST_TIMEOUT || error->status == DIST_CANCELLED) return true;
+    return error->attempts <= dist__control_retries_of(control, error->index) &&
+           !dist__outcome_past_stop(&control->batch->outcome, error->index);
 }
 
 static bool worth_another(const struct dist__control *control, const dist_error *error) {
@@ -269,9 +274,32 @@ static bool worth_another(const struct dist__control *control, const dist_error 
 static void lower_stop(struct dist__control *control) {
     /* relaxed, all: see dist__outcome_past_stop; this thread alone writes */
     uint64_t stop = atomic_load_explicit(&control->batch->outcome.stop, memory_order_relaxed);
+    atomic_fetch_add_explicit(&control->desk->failures, 1, memory_order_relaxed);
     if (stop == SIZE_MAX) return;
     atomic_store_explicit(&control->desk->not_stop, ~stop, memory_order_relaxed);
     announce(control);
+}
+
+/* These items have failed for good. */
+static void settle(struct dist__control *control, const struct dist__note *note,
+                   dist_error *error) {
+    struct dist__span items = {note->begin, note->end};
+    if (left_open(control, error) && items.begin < control->lowest_open) {
+        control->lowest_open = items.begin;
+        control->open_attempts = error->attempts;
+        control->open_worker = error->worker;
+    }
+    for (size_t i = items.begin; i < items.end; i++) {
+        error->index = i;
+        dist__batch_describe(control->batch, error);
+        dist__outcome_fail(&control->batch->outcome, error);
+        control->failed++;
+        tell_finish(control, note, i, error);
+        if (control->observe)
+            control->observe(control->batch->job, (struct dist__span){i, i + 1}, error);
+    }
+    if (control->heard_of) control->heard_of(control->self, items, false);
+    lower_stop(control);
 }
 
 static void take_failure(struct dist__control *control, const struct dist__note *note) {
@@ -290,24 +318,7 @@ static void take_failure(struct dist__control *control, const struct dist__note 
             return;
         }
     }
-    if (interrupted(control, &error) && items.begin < control->lowest_open) {
-        control->lowest_open = items.begin;
-        control->open_attempts = error.attempts;
-        control->open_worker = error.worker;
-    }
-    for (size_t i = items.begin; i < items.end; i++) {
-        error.index = i;
-        dist__batch_describe(control->batch, &error);
-        dist__outcome_fail(&control->batch->outcome, &error);
-        control->failed++;
-        tell_finish(control, note, i, &error);
-        if (control->observe)
-            control->observe(control->batch->job, (struct dist__span){i, i + 1}, &error);
-    }
-    if (control->heard_of) control->heard_of(control->self, items, false);
-    /* relaxed: a number to look at */
-    atomic_fetch_add_explicit(&control->desk->failures, 1, memory_order_relaxed);
-    lower_stop(control);
+    settle(control, note, &error);
 }
 
 static void take_failed_init(struct dist__control *control, const struct dist__note *note) {
@@ -353,7 +364,7 @@ static struct dist__ring *oldest_ring(const struct dist__control *control) {
 
 static void hear_one(struct dist__control *control, struct dist__ring *ring) {
     dist__control_take(control, dist__ring_peek(ring));
-    if (dist__ring_drop(ring)) dist__futex_wake(&ring->read, 1, true);
+    if (dist__ring_drop(ring)) dist__futex_wake(&ring->waits, 1, true);
 }
 
 void dist__control_hear(struct dist__control *control) {
@@ -403,11 +414,12 @@ void dist__control_interrupted(struct dist__control *control, struct dist__span 
 }
 
 void dist__control_no_memory(struct dist__control *control, struct dist__span items) {
-    struct dist__note note = {.kind = DIST__FAILED, .begin = items.begin, .end = items.end};
-    note.error = (dist_error){.status = DIST_NOMEM,
-                              .attempts = UINT_MAX, /* there will not be another */
-                              .message = "no memory for a further attempt"};
-    dist__control_take(control, &note);
+    struct dist__note note = {.begin = items.begin, .end = items.end};
+    dist_error error = {.status = DIST_NOMEM,
+                        .index = items.begin,
+                        .attempts = dist__attempts_of(control, items.begin),
+                        .message = "no memory for a further attempt"};
+    settle(control, &note, &error);
 }
 
 void dist__control_desert(struct dist__control *control) {
@@ -450,10 +462,14 @@ int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nf
     uint64_t ns = next > now && !control->more ? next - now : 0;
     bool deaf = control->bell < 0 && (control->rings || control->cancel);
     if (deaf && ns > DEAF_NS) ns = DEAF_NS;
+    /* a task, or another thread of the host, may have closed the bell */
+    bool capped = control->rings && ns > MOST_NS;
+    if (capped) ns = MOST_NS;
     struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000),
                              .tv_nsec = (long)(ns % 1000000000)};
-    int ready = ppoll(polled, count + 2,
-                      next == UINT64_MAX && !deaf && !control->more ? NULL : &limit, NULL);
+    int ready =
+        ppoll(polled, count + 2,
+              next == UINT64_MAX && !deaf && !capped && !control->more ? NULL : &limit, NULL);
     uint64_t rung;
     if (ready > 0 && polled[0].revents && read(control->bell, &rung, sizeof rung) < 0) {
     } /* empty after all */

@@ -53,6 +53,7 @@ struct dist__control {
     _Atomic(uint32_t) *attempts; /* of each item, so far: its worker counts; NULL: no retries */
     int bell; /* an eventfd; -1: none, the supervisor looks around each millisecond if workers or
                * `cancel` may want something */
+    uint64_t bell_file;              /* which file that is: a task may close it and open another */
     const _Atomic(uint32_t) *cancel; /* by dist_job_cancel; NULL: there is no such job */
 
     /* Of the backend; may be NULL. `land`: brings results to the caller's memory before a hook is

@@ -68,7 +68,7 @@ static inline struct dist__note *dist__ring_peek(struct dist__ring *ring) {
 }
 
 /* Caller: has done with the note that peek gave. True: the worker waits for this; it must be woken
- * (a futex on `read`). That happens when the ring is half empty, and when it is empty. */
+ * (a futex on `waits`). That happens when the ring is half empty, and when it is empty. */
 static inline bool dist__ring_drop(struct dist__ring *ring) {
     uint32_t read = atomic_load_explicit(&ring->read, memory_order_relaxed) + 1; /* its own word */
     /* release: pairs with [slot] */
@@ -80,7 +80,8 @@ static inline bool dist__ring_drop(struct dist__ring *ring) {
     return atomic_exchange_explicit(&ring->waits, 0, memory_order_acq_rel) != 0;
 }
 
-/* Worker: before it looks whether it has to wait for the caller. Returns `read`, to wait on. */
+/* Worker: before it looks whether it has to wait for the caller. Returns `read`; the wait
+ * is for `waits` not to be 1 any more. */
 static inline uint32_t dist__ring_await(struct dist__ring *ring) {
     /* acq_rel: see above [waits] */
     atomic_exchange_explicit(&ring->waits, 1, memory_order_acq_rel);

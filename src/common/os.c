@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -216,6 +217,14 @@ struct dist__exit dist__reap(pid_t pid, int pidfd) {
                   : (struct dist__exit){.known = true, .exit_code = WEXITSTATUS(status)};
     errno = saved;
     return end;
+}
+
+uint64_t dist__file_id(int fd) {
+    struct stat file;
+    int saved = errno;
+    bool open = fd >= 0 && fstat(fd, &file) == 0;
+    errno = saved;
+    return open ? (uint64_t)file.st_dev << 32 ^ file.st_ino ^ (uint64_t)file.st_mode << 48 : 0;
 }
 
 void dist__kill(pid_t pid, int pidfd, int number) {

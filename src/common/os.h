@@ -96,6 +96,9 @@ struct dist__exit {
 /* Reaps a child that has ended (waits for it if it has not). pidfd may be -1. */
 struct dist__exit dist__reap(pid_t pid, int pidfd);
 
+/* Which file a descriptor is open on, more or less; 0: none. */
+uint64_t dist__file_id(int fd);
+
 /* Sends a signal to a child that has not been reaped by dist__reap. */
 void dist__kill(pid_t pid, int pidfd, int number);
 

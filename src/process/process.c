@@ -71,6 +71,11 @@ static void hand_out_due(struct dist__supervisor *s) {
     control->held = dist__due_count(region->due) >= DIST__DUE_ROOM;
 }
 
+static bool anything_to_run(const struct dist__supervisor *s) {
+    return s->lost_count > 0 || dist__due_count(s->call.region.due) > 0 ||
+           !dist__member_cursor_at_end(s);
+}
+
 /* The same for a call that is looked after: notes, limits, retries, an end before its time. */
 static void look_after(struct dist__supervisor *s) {
     struct dist__control *control = s->call.batch->control;
@@ -91,7 +96,8 @@ static void look_after(struct dist__supervisor *s) {
         dist__control_hear_all(control);
         dist__collect_untold(s);
         if (ended) return;
-        if (control->waiting_count) dist__control_sleep(control, s->polled, 0, UINT64_MAX);
+        if (control->waiting_count && !anything_to_run(s))
+            dist__control_sleep(control, s->polled, 0, UINT64_MAX);
         else if (is_over(s)) return;
     }
 }

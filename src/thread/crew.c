@@ -365,8 +365,10 @@ static void supervise(struct crew *crew) {
             continue;
         }
         uint64_t before = dist__now_ns();
-        dist__control_sleep(control, polled, 0, more ? before + patience - alone_ns : UINT64_MAX);
+        dist__control_sleep(control, polled, 0, more ? before + PATIENCE_NS : UINT64_MAX);
         alone_ns += dist__now_ns() - before;
+        /* a thread that could not be started may be possible now */
+        if (more && alone_ns >= PATIENCE_NS) dist__pool_submit(next_invited, NULL, 0);
     }
 }
 

@@ -405,6 +405,17 @@ static void free_threads(void) {
     }
 }
 
+/* With no thread left and no call that wants any: works whose calls have ended lie there still. */
+static void drop_leftovers(void) {
+    if (thread_count() > 0 || load_int(&pool.wanted) > 0) return;
+    for (unsigned i = 0; i < INBOXES; i++)
+        for (struct dist__node *next, *node = dist__inbox_drain(&pool.inbox[i]); node;
+             node = next) {
+            next = node->next;
+            drop((struct dist__work *)node);
+        }
+}
+
 /* Stops all threads that are idle, and, when they are, the others. */
 static void stop_threads(uint64_t grace_ns) {
     struct timespec limit;
@@ -417,6 +428,7 @@ static void stop_threads(uint64_t grace_ns) {
     pthread_mutex_lock(&pool.lock);
     free_threads();
     pthread_mutex_unlock(&pool.lock);
+    drop_leftovers();
     if (load_int(&pool.pending) > 0) tell(); /* for calls that have begun meanwhile */
 }
 
