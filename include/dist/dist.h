@@ -177,7 +177,8 @@ typedef struct dist_opts {
      * if tasks are still running. They go on with copies of items, results and names (made at the
      * call), what they return is dropped, and dist does not touch memory of the caller any more.
      * What .ctx and pointers in items refer to must stay valid until such tasks have returned.
-     * Their workers do not run .worker_exit, and the library must not be unloaded before they
+     * Their workers do not run .worker_exit (the call waits for a worker_init or worker_exit that
+     * runs at its limit), and the library must not be unloaded before they
      * have returned. Not for dist_par and .in_place (DIST_INVALID). PROCESS
      * ends its tasks anyway and INLINE cannot leave them: no effect. */
     bool abandon;

@@ -42,6 +42,7 @@ static void unref(struct dist_job *job) {
     dist__job_free(job);
 }
 
+static const char never_started[] = "never started: the call had stopped before";
 static const dist_error skipped = {.status = DIST_SKIPPED};
 
 /* What nobody has told of: a worker process may die between its item's end and the note. */
@@ -49,6 +50,13 @@ static void deliver_rest(struct dist_job *job) {
     for (size_t i = 0; job->ended < job->batch.n && i < job->batch.n; i++)
         if (job->item[i] == OPEN)
             dist__job_observe(job, (struct dist__span){i, i + 1}, dist__job_outcome(job, i));
+}
+
+/* Nothing has run, and nothing will. */
+static void skip_all(struct dist_job *job) {
+    dist__outcome_skip(&job->batch.outcome, 0, job->batch.n);
+    dist__outcome_sort(&job->batch.outcome);
+    dist__job_observe(job, (struct dist__span){0, job->batch.n}, &skipped);
 }
 
 /* Keeps how it ended; nobody sees it yet. */
@@ -72,7 +80,7 @@ static void publish(struct dist_job *job) {
 static void run(struct dist_job *job) {
     int saved = errno, cancel_state = dist__cancel_disable();
     dist_status refused, status = dist__call_run(job->backend, &job->batch, &job->opts, &refused);
-    if (refused) dist__job_observe(job, (struct dist__span){0, job->batch.n}, &skipped);
+    if (refused) skip_all(job);
     else deliver_rest(job);
     conclude(job, status);
     dist__cancel_restore(cancel_state);
@@ -254,6 +262,11 @@ static void find_error(struct dist_job *job, size_t index, uint32_t phase) {
     else dist__outcome_find(&job->batch.outcome, index, &job->error);
 }
 
+static void skip_error(dist_error *error) {
+    error->status = DIST_SKIPPED;
+    memcpy(error->message, never_started, sizeof never_started);
+}
+
 static void fill_event(struct dist_job *job, size_t index, uint32_t phase, dist_event *event) {
     const struct dist__batch *batch = &job->batch;
     job->delivered++;
@@ -268,7 +281,7 @@ static void fill_event(struct dist_job *job, size_t index, uint32_t phase, dist_
         event->result = dist__batch_result(batch, index);
     } else {
         if (job->item[index] == BADLY) find_error(job, index, phase);
-        else job->error.status = DIST_SKIPPED;
+        else skip_error(&job->error);
         job->failed += job->item[index] == BADLY;
         event->error = &job->error;
     }
@@ -358,11 +371,16 @@ dist_status dist_job_state(const dist_job *job) {
 static void end_unrun(struct dist_job *job) {
     struct dist__batch *batch = &job->batch;
     batch->cut = DIST_CANCELLED;
-    dist__outcome_skip(&batch->outcome, 0, batch->n);
-    dist__outcome_sort(&batch->outcome);
-    dist__job_observe(job, (struct dist__span){0, batch->n}, &skipped);
+    /* relaxed: see dist_job_cancel */
+    atomic_store_explicit(&job->cancel, 1, memory_order_relaxed);
+    skip_all(job);
     conclude(job, dist__refuse(DIST_CANCELLED, 0, "cancelled before it began"));
     publish(job);
+}
+
+static bool was_cancelled(const struct dist_job *job) {
+    /* relaxed: a fact by itself */
+    return atomic_load_explicit(&job->cancel, memory_order_relaxed) != 0;
 }
 
 dist_status dist_job_cancel(dist_job *job, bool running_too) {
@@ -374,8 +392,7 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
         return DIST_OK;
     }
     if (phase_of(job) == DIST__ENDED)
-        return job->status == DIST_CANCELLED ? DIST_OK
-                                             : dist__refuse(DIST_STATE, 0, "job: had ended before");
+        return was_cancelled(job) ? DIST_OK : dist__refuse(DIST_STATE, 0, "job: had ended before");
     if (!running_too) return DIST_RUNNING;
     /* relaxed: a fact by itself */
     atomic_store_explicit(&job->cancel, 1, memory_order_relaxed);

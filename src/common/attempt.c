@@ -23,13 +23,17 @@ static bool has_stepped_in(const struct dist__control *control) {
     return atomic_load_explicit(&control->desk->stepped_in, memory_order_relaxed) != 0;
 }
 
-void dist__control_ring(const struct dist__control *control) {
-    if (control->bell < 0 || dist__file_id(control->bell) != control->bell_file) return;
+void dist__bell_ring(int bell, uint64_t file) {
+    if (bell < 0 || dist__file_id(bell) != file) return;
     uint64_t one = 1;
     int saved = errno;
-    if (write(control->bell, &one, sizeof one) < 0) { /* it is full: it rings already */
+    if (write(bell, &one, sizeof one) < 0) { /* it is full: it rings already */
     }
     errno = saved;
+}
+
+void dist__control_ring(const struct dist__control *control) {
+    dist__bell_ring(control->bell, control->bell_file);
 }
 
 static void ring_bell(const struct dist__control *control) {
@@ -236,9 +240,7 @@ void dist__attempt_begin(struct dist__control *control, struct dist__record *rec
     record->took_ns = 0;
     record->limit_ns = UINT64_MAX;
     /* before the clock starts: the ring may be full, or the hook be called right here */
-    if (control->opts.on_start && record->attempt == 1 && !record->resumed)
-        dist__worker_tell(control, record, DIST__STARTED, items, NULL);
-    record->resumed = false;
+    if (control->opts.on_start) dist__worker_tell(control, record, DIST__STARTED, items, NULL);
     if (control->heard || control->limited) record->began_ns = dist__now_ns();
     if (control->rings) {
         struct dist__ring *ring = &control->desk->ring[record->worker];
@@ -363,9 +365,7 @@ static bool find_stage(const struct told_sink *to, struct dist__span items, unsi
     return false;
 }
 
-void dist__attempt_unused(const struct dist__control *control, struct dist__record *record,
-                          struct dist__span items) {
-    record->resumed = items.begin < items.end;
+void dist__attempt_unused(const struct dist__control *control, struct dist__span items) {
     for (size_t i = items.begin; control->attempts && i < items.end; i++)
         /* relaxed: see dist__attempts_of */
         atomic_fetch_sub_explicit(&control->attempts[i], 1, memory_order_relaxed);
@@ -380,8 +380,7 @@ static size_t attempt(struct told_sink *to, struct dist__span items) {
     if (find_stage(to, items, &stage))
         settled = dist__batch_attempt(to->batch, items, stage, to->record, &sink);
     dist__attempt_end(to->control, to->record);
-    dist__attempt_unused(to->control, to->record,
-                         (struct dist__span){items.begin + settled, items.end});
+    dist__attempt_unused(to->control, (struct dist__span){items.begin + settled, items.end});
     return settled;
 }
 

@@ -51,6 +51,8 @@ void dist__control_open(struct dist__control *control, struct dist__batch *batch
     }
     dist__token_ref(opts->token);
     control->bell = -1;
+    /* a bit for each item; without the memory an item may be told to start more than once */
+    if (opts->on_start) control->started = calloc(batch->n / 8 + 1, 1);
     dist__progress_begin(&control->progress, opts->progress, batch->n);
 }
 
@@ -76,6 +78,7 @@ void dist__control_close(struct dist__control *control) {
     if (control->bell >= 0) close(control->bell);
     dist__token_unref(control->opts.token);
     free(control->waiting);
+    free(control->started);
 }
 
 bool dist__control_has_ended(const struct dist__control *control) {
@@ -225,16 +228,21 @@ static dist_event event_of(const struct dist__control *control, const struct dis
     return event;
 }
 
-static void tell_start(struct dist__control *control, const struct dist__note *note) {
+/* Once for each item: a further attempt begins, or a worker has died before it could tell. */
+static void tell_start(struct dist__control *control, const struct dist__note *note, size_t i) {
     if (!control->opts.on_start) return;
-    for (size_t i = note->begin; i < note->end; i++) {
-        dist_event event = event_of(control, note, i);
-        control->opts.on_start(&event, control->opts.user);
+    if (control->started) {
+        unsigned char bit = (unsigned char)(1 << i % 8), *bits = &control->started[i / 8];
+        if (*bits & bit) return;
+        *bits |= bit;
     }
+    dist_event event = event_of(control, note, i);
+    control->opts.on_start(&event, control->opts.user);
 }
 
 static void tell_finish(struct dist__control *control, const struct dist__note *note, size_t i,
                         const dist_error *error) {
+    if (control->started) tell_start(control, note, i);
     if (!control->opts.on_finish) return;
     dist_event event = event_of(control, note, i);
     event.seconds = (double)note->took_ns * 1e-9;
@@ -333,7 +341,7 @@ void dist__control_take(struct dist__control *control, const struct dist__note *
     bool valid = note->begin < note->end && note->end <= control->batch->n;
     switch (note->kind) {
     case DIST__STARTED:
-        if (valid) tell_start(control, note);
+        for (size_t i = note->begin; valid && i < note->end; i++) tell_start(control, note, i);
         return;
     case DIST__SUCCEEDED:
         if (valid) take_success(control, note);
@@ -437,10 +445,11 @@ void dist__control_desert(struct dist__control *control) {
 static uint64_t next_time(const struct dist__control *control, uint64_t until_ns) {
     uint64_t next = until_ns, drawn = dist__progress_due_ns(&control->progress);
     if (drawn < next) next = drawn;
-    if (control->waiting_count && !control->held && control->waiting[0].due_ns < next)
+    bool ended = dist__control_has_ended(control);
+    if (control->waiting_count && ended) next = 0; /* they are to be dropped */
+    else if (control->waiting_count && !control->held && control->waiting[0].due_ns < next)
         next = control->waiting[0].due_ns;
-    if (!dist__control_has_ended(control) && control->deadline_ns < next)
-        next = control->deadline_ns;
+    if (!ended && control->deadline_ns < next) next = control->deadline_ns;
     return next;
 }
 
@@ -454,7 +463,8 @@ void dist__control_draw(struct dist__control *control) {
 int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nfds_t count,
                         uint64_t until_ns) {
     dist__control_draw(control);
-    bool watch_token = control->opts.token && !dist__control_has_ended(control);
+    bool watch_token =
+        control->opts.token && !control->token_lost && !dist__control_has_ended(control);
     polled[0] = (struct pollfd){.fd = control->bell, .events = POLLIN};
     polled[1] = (struct pollfd){.fd = watch_token ? dist__token_fd(control->opts.token) : -1,
                                 .events = POLLIN};
@@ -470,8 +480,11 @@ int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nf
     int ready =
         ppoll(polled, count + 2,
               next == UINT64_MAX && !deaf && !capped && !control->more ? NULL : &limit, NULL);
+    if (ready < 0 && errno != EINTR) poll(NULL, 0, 1); /* too many descriptors for the system */
+    if (ready > 0 && polled[0].revents & POLLNVAL) control->bell = -1; /* somebody has closed it */
+    if (ready > 0 && polled[1].revents & POLLNVAL) control->token_lost = true;
     uint64_t rung;
-    if (ready > 0 && polled[0].revents && read(control->bell, &rung, sizeof rung) < 0) {
+    if (ready > 0 && polled[0].revents & POLLIN && read(control->bell, &rung, sizeof rung) < 0) {
     } /* empty after all */
     return ready;
 }

@@ -53,6 +53,7 @@ struct dist__control {
     _Atomic(uint32_t) *attempts; /* of each item, so far: its worker counts; NULL: no retries */
     int bell; /* an eventfd; -1: none, the supervisor looks around each millisecond if workers or
                * `cancel` may want something */
+    bool token_lost;                 /* somebody has closed its descriptor: only looked at */
     uint64_t bell_file;              /* which file that is: a task may close it and open another */
     const _Atomic(uint32_t) *cancel; /* by dist_job_cancel; NULL: there is no such job */
 
@@ -72,6 +73,7 @@ struct dist__control {
     unsigned open_attempts, open_worker; /* of lowest_open */
     struct dist__retry *waiting;         /* a heap by due_ns */
     size_t waiting_count, waiting_room;
+    unsigned char *started; /* with on_start: a bit for each item that was told to start */
     struct dist__progress progress;
 };
 
@@ -136,6 +138,9 @@ void dist__control_no_memory(struct dist__control *control, struct dist__span it
 
 void dist__control_draw(struct dist__control *control); /* the progress, if it is time */
 
+/* Wakes who sleeps on this descriptor, if it still is the one it was. */
+void dist__bell_ring(int bell, uint64_t file);
+
 /* From another thread: the supervisor is to look around. */
 void dist__control_ring(const struct dist__control *control);
 
@@ -194,8 +199,7 @@ void dist__attempt_begin(struct dist__control *control, struct dist__record *rec
 void dist__attempt_end(const struct dist__control *control, struct dist__record *record);
 
 /* These were part of the attempt and have not been run: it does not count for them. */
-void dist__attempt_unused(const struct dist__control *control, struct dist__record *record,
-                          struct dist__span items);
+void dist__attempt_unused(const struct dist__control *control, struct dist__span items);
 
 /* The code of an attempt that has returned `code`, late or cancelled attempts being failures. */
 int dist__attempt_verdict(struct dist__record *record, int code);

@@ -231,7 +231,8 @@ void dist__kill(pid_t pid, int pidfd, int number) {
     int saved = errno;
     /* by pidfd: a pid that somebody else has reaped may be another process by now */
     bool sent = pidfd >= 0 && !syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0);
-    if (!sent && (pidfd < 0 || errno == ENOSYS)) kill(pid, number);
+    /* not there, or forbidden, as in some containers; it is still our child unless it is gone */
+    if (!sent && (pidfd < 0 || errno != ESRCH)) kill(pid, number);
     errno = saved;
 }
 

@@ -45,7 +45,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->scratch_size = 0;
     record->control = batch->control;
     record->state = NULL;
-    record->direct = record->begun = record->resumed = false;
+    record->direct = record->begun = false;
     record->told = DIST_OK;
     record->limit_ns = UINT64_MAX;
     record->now_ns = 0;

@@ -49,7 +49,6 @@ struct dist__record {
     struct dist__control *control;
     void *state;       /* by worker_init */
     bool direct;       /* the thread is the call's supervisor too, and tells itself */
-    bool resumed;      /* the items of the next attempt were told to start in the last one */
     bool begun;        /* worker_init has run, worker_exit has not */
     dist_status told;  /* why dist_cancelled() said yes to this attempt; DIST_OK: it did not */
     uint64_t began_ns; /* the attempt, if it is timed */

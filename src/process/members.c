@@ -115,7 +115,9 @@ static void blame(struct dist__supervisor *s, struct dist__span items, unsigned 
             dist__region_fail(&s->call.region, &error, DIST__ITEM_CRASHED);
         return;
     }
-    if (dist__control_has_ended(control) && !dead.late) {
+    /* by the call's end, or by the terminal's signal that came with it */
+    bool stopped = dead.kill_ns || end.signal == SIGINT || end.signal == SIGTERM;
+    if (dist__control_has_ended(control) && stopped && !dead.late) {
         dist__control_interrupted(control, items, place);
         return;
     }
@@ -241,7 +243,8 @@ static void end_member(struct dist__member *m) {
 
 void dist__member_stop_all(struct dist__supervisor *s) {
     for (unsigned place = 0; place < s->call.batch->workers; place++)
-        if (s->member[place].pid) end_member(&s->member[place]);
+        if (s->member[place].pid && !dist__has_ended(s->member[place].pid))
+            end_member(&s->member[place]);
 }
 
 /* The least limit that an attempt may have that begins now. */
@@ -265,7 +268,10 @@ static uint64_t enforce(struct dist__supervisor *s, unsigned place, uint64_t now
         return UINT64_MAX;
     }
     uint64_t word, limit = dist__verdict_limit(&s->call.region.verdict[place], &word);
-    if (now < limit || !dist__verdict_condemn(&s->call.region.verdict[place], word)) return limit;
+    if (now < limit) return limit;
+    /* it may have died in time, and nobody has come to bury it yet */
+    if (dist__has_ended(m->pid) || !dist__verdict_condemn(&s->call.region.verdict[place], word))
+        return limit;
     m->late = true;
     end_member(m);
     return m->kill_ns;

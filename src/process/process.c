@@ -53,7 +53,7 @@ static bool is_over(struct dist__supervisor *s) {
 static void supervise(struct dist__supervisor *s) {
     for (;;) {
         if (keep_alive(s)) dist__member_wait(s, UINT64_MAX);
-        else if (is_over(s)) return;
+        else if (is_over(s) && give_up_waiting(s)) return;
     }
 }
 
@@ -69,6 +69,14 @@ static void hand_out_due(struct dist__supervisor *s) {
         dist__due_put(region->due, items.begin, items.end);
     }
     control->held = dist__due_count(region->due) >= DIST__DUE_ROOM;
+}
+
+/* Nothing can run now. True: nor later. */
+static bool give_up_waiting(struct dist__supervisor *s) {
+    struct dist__control *control = s->call.batch->control;
+    if (control->waiting_count) dist__control_drop_retries(control);
+    if (control->waiting_count) dist__control_sleep(control, s->polled, 0, UINT64_MAX);
+    return control->waiting_count == 0;
 }
 
 static bool anything_to_run(const struct dist__supervisor *s) {
@@ -98,7 +106,7 @@ static void look_after(struct dist__supervisor *s) {
         if (ended) return;
         if (control->waiting_count && !anything_to_run(s))
             dist__control_sleep(control, s->polled, 0, UINT64_MAX);
-        else if (is_over(s)) return;
+        else if (is_over(s) && give_up_waiting(s)) return;
     }
 }
 

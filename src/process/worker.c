@@ -208,7 +208,7 @@ static size_t attempt(const struct dist__process_call *call, struct dist__span i
     settle(&own);
     dist__attempt_end(call->batch->control, record);
     struct dist__span unused = {items.begin + settled, items.end};
-    dist__attempt_unused(call->batch->control, record, unused);
+    dist__attempt_unused(call->batch->control, unused);
     for (size_t i = unused.begin; i < unused.end; i++)
         dist__region_mark(region, i, DIST__ITEM_PENDING);
     dist__claim_count(&region->claim[record->worker]);

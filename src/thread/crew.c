@@ -40,6 +40,7 @@ struct crew {
     struct dist__desk *desk;        /* owned */
     _Atomic(uint32_t) *attempts;    /* owned; NULL: no retries */
     int bell;                       /* owned */
+    uint64_t bell_file;             /* see control.h */
     uint64_t units;
     alignas(DIST__CACHE_LINE) _Atomic(uint64_t) cursor; /* units drawn */
     alignas(DIST__CACHE_LINE) pthread_mutex_t lock;     /* over the retries that are due */
@@ -197,11 +198,7 @@ static void end_work(struct place *place) {
     struct crew *crew = place->crew;
     /* release: the node may be queued again; pairs with [queued] */
     atomic_store_explicit(&place->queued, false, memory_order_release);
-    if (dist__bell_must_ring(&crew->desk->asleep) && crew->bell >= 0) {
-        uint64_t one = 1;
-        if (write(crew->bell, &one, sizeof one) < 0) { /* it is full: it rings already */
-        }
-    }
+    if (dist__bell_must_ring(&crew->desk->asleep)) dist__bell_ring(crew->bell, crew->bell_file);
     unref(crew);
 }
 
@@ -420,10 +417,12 @@ dist_status dist__crew_run(struct dist__batch *batch) {
         crew->control = &crew->copy->control;
     }
     crew->bell = control->bell; /* workers may ring it after the call */
+    crew->bell_file = control->bell_file;
     supervise(crew);
     if (crew->copy && !dismiss(crew)) abandon(crew);
     else end_all(crew);
     dist__control_leave_desk(control);
+    crew->bell = control->bell; /* none, if somebody has closed it */
     control->bell = -1;
     unref(crew);
     dist__pool_want(0); /* a shutdown may have waited for this call */
