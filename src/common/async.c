@@ -107,17 +107,18 @@ static void errand_done(struct dist__errand *errand, bool ran) {
     unref(job_of(errand));
 }
 
-static void *errand_thread(void *arg) {
-    struct dist__errand *errand = arg;
+static void do_errand(struct dist__errand *errand) { errand_done(errand, run_errand(errand)); }
+
+static void *errand_thread(void *errand) {
     dist__thread_name("job", 0);
-    errand_done(errand, run_errand(errand));
+    do_errand(errand);
     return NULL;
 }
 
 /* A thread of its own, where no backend has any. */
 static void submit_to_new_thread(struct dist__errand *errand) {
     pthread_t thread;
-    if (dist__thread_start(&thread, errand_thread, errand, NULL)) errand_thread(errand);
+    if (dist__thread_start(&thread, errand_thread, errand, NULL)) do_errand(errand);
     else pthread_detach(thread);
 }
 
@@ -227,6 +228,8 @@ static uint64_t limit_of(double seconds) {
 }
 
 static dist_status how_it_ended(const struct dist_job *job) {
+    for (size_t i = 0; dist__backends[i]; i++)
+        if (dist__backends[i]->rest) dist__backends[i]->rest();
     if (job->status) dist__remember(&job->why);
     return job->status;
 }
@@ -243,6 +246,27 @@ dist_status dist_job_wait(dist_job *job, double seconds) {
         dist__futex_wait(&job->phase, phase, left, false);
     }
     return how_it_ended(job);
+}
+
+static void begin_hurried(struct dist_job *job) {
+    if (move(job, DIST__QUEUED, DIST__UNDER_WAY)) run_here(job);
+    unref(job);
+}
+
+static void *hurried_thread(void *job) {
+    dist__thread_name("job", 1);
+    begin_hurried(job);
+    return NULL;
+}
+
+/* The threads there are may all be waiting for this job: one more begins it. */
+static void hurry(struct dist_job *job) {
+    pthread_t thread;
+    if (job->hurried) return;
+    job->hurried = true;
+    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
+    if (dist__thread_start(&thread, hurried_thread, job, NULL)) begin_hurried(job);
+    else pthread_detach(thread);
 }
 
 /* The next item to deliver, if it has ended. */
@@ -302,11 +326,8 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
             fill_event(job, index, phase, event);
             return DIST_OK;
         }
-        bool queued = phase == DIST__QUEUED && limit == UINT64_MAX;
-        if (queued && dist__now_ns() >= begin && move(job, DIST__QUEUED, DIST__UNDER_WAY)) {
-            run_here(job);
-            continue;
-        }
+        bool queued = phase == DIST__QUEUED && limit == UINT64_MAX && !job->hurried;
+        if (queued && dist__now_ns() >= begin) hurry(job), queued = false;
         int64_t left = until(queued ? begin : limit);
         if (left == 0 && !queued)
             return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
@@ -324,7 +345,7 @@ static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
         if (!jobs[k] || check(jobs[k])) continue;
         uint32_t phase = phase_of(jobs[k]);
         if (phase == DIST__ENDED) return k;
-        if (phase == DIST__QUEUED && !*queued) *queued = jobs[k];
+        if (phase == DIST__QUEUED && !jobs[k]->hurried && !*queued) *queued = jobs[k];
         *waiting = true;
     }
     return n;
@@ -340,10 +361,7 @@ size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
         size_t first = first_ended(jobs, n, &waiting, &queued);
         if (first < n || !waiting) return first;
         if (limit != UINT64_MAX) queued = NULL;
-        if (queued && dist__now_ns() >= begin && move(queued, DIST__QUEUED, DIST__UNDER_WAY)) {
-            run_here(queued);
-            continue;
-        }
+        if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
         int64_t left = until(queued ? begin : limit);
         if (left == 0 && !queued) return n;
         if (left) dist__futex_wait(&any_ended, ended, left, false);
@@ -352,19 +370,25 @@ size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
 
 /* ------------------------------------------------------------------ the handle */
 
+static bool is_foreign(const struct dist_job *job) { return job->maker != getpid(); }
+
 dist_status dist_job_start(dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (phase_of(job) != DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was started before");
-    if (job->maker != getpid())
+    if (is_foreign(job))
         return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (phase_of(job) != DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was started before");
+    int cancel_state = dist__cancel_disable();
     start(job);
+    dist__cancel_restore(cancel_state);
     return DIST_OK;
 }
 
 dist_status dist_job_state(const dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
     uint32_t phase = phase_of(job);
-    return phase == DIST__NEW ? DIST_PENDING : phase == DIST__ENDED ? job->status : DIST_RUNNING;
+    if (phase == DIST__ENDED) return job->status;
+    if (is_foreign(job)) return DIST_UNSUPPORTED;
+    return phase == DIST__NEW ? DIST_PENDING : DIST_RUNNING;
 }
 
 /* It has not begun, and will not. */
@@ -396,9 +420,11 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (!running_too) return DIST_RUNNING;
     /* relaxed: a fact by itself */
     atomic_store_explicit(&job->cancel, 1, memory_order_relaxed);
+    int cancel_state = dist__cancel_disable(); /* the lock must not go with the thread */
     pthread_mutex_lock(&job->lock);
     if (job->control) dist__control_ring(job->control);
     pthread_mutex_unlock(&job->lock);
+    dist__cancel_restore(cancel_state);
     return DIST_OK;
 }
 

@@ -52,16 +52,24 @@ static void push_note(struct dist__control *control, const struct dist__note *no
     }
 }
 
+/* Counts a final failure, before it is told. True: with it there are enough to stop the call. */
+static bool count_failure(struct dist__control *control, const struct dist__note *note) {
+    if (control->limit == 0 || note->kind != DIST__FAILED ||
+        note->error.attempts <= dist__control_retries_of(control, note->begin))
+        return false;
+    uint64_t items = note->end - note->begin;
+    /* relaxed: a count; whoever makes it reach the limit waits */
+    return atomic_fetch_add_explicit(&control->desk->failures, items, memory_order_relaxed) +
+               items >=
+           control->limit;
+}
+
 /* A failure that may stop the call: the worker does not go on to items above it. Not if the
  * supervisor is busy with a task, which may wait for an item that this worker is to run. */
-static void wait_until_heard(struct dist__control *control, const struct dist__note *note) {
+static void wait_until_heard(struct dist__control *control, const struct dist__note *note,
+                             bool may_stop) {
     struct dist__ring *ring = &control->desk->ring[note->worker];
-    /* relaxed: a hint that is too low at worst, and then it waits */
-    uint64_t failures = atomic_load_explicit(&control->desk->failures, memory_order_relaxed);
-    if (control->limit == 0 || note->kind != DIST__FAILED ||
-        failures + control->rings < control->limit ||
-        note->error.attempts <= dist__control_retries_of(control, note->begin))
-        return;
+    if (!may_stop) return;
     while (!is_deserted(control) && !has_stepped_in(control)) {
         dist__ring_await(ring);
         if (dist__ring_heard(ring)) return;
@@ -93,8 +101,9 @@ void dist__worker_tell(struct dist__control *control, struct dist__record *recor
         tell_oneself(control, record, &note);
         return;
     }
+    bool may_stop = count_failure(control, &note);
     push_note(control, &note);
-    wait_until_heard(control, &note);
+    wait_until_heard(control, &note, may_stop);
 }
 
 void dist__worker_succeeded(struct dist__control *control, struct dist__record *record,

@@ -27,6 +27,9 @@ struct dist__backend {
     /* Has a thread of the backend's run the errand; NULL: it has none. */
     void (*submit)(struct dist__errand *errand);
 
+    /* Somebody has waited for an errand: what a shutdown during it has left undone; may be NULL. */
+    void (*rest)(void);
+
     /* Stops what the backend keeps between calls; may be NULL. */
     void (*shutdown)(void);
 };

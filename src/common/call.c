@@ -217,12 +217,13 @@ static dist_status block(struct dist__batch *batch, bool needs_items, const dist
 /* A call that goes on by itself. */
 static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
     if (!opts) opts = &defaults;
-    int saved = errno;
+    int saved = errno, cancel_state = dist__cancel_disable();
     const struct dist__backend *backend = NULL;
     dist_status status = dist__check_opts(opts, true);
     if (!status) status = check(batch, needs_items, opts);
     if (!status) backend = choose_backend(opts->executor);
     dist_job *job = backend ? dist__job_start(batch, backend, opts) : NULL;
+    dist__cancel_restore(cancel_state);
     if (job) errno = saved;
     else leave(dist_last_error()->status, opts);
     return job;

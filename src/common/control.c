@@ -282,7 +282,6 @@ static bool worth_another(const struct dist__control *control, const dist_error 
 static void lower_stop(struct dist__control *control) {
     /* relaxed, all: see dist__outcome_past_stop; this thread alone writes */
     uint64_t stop = atomic_load_explicit(&control->batch->outcome.stop, memory_order_relaxed);
-    atomic_fetch_add_explicit(&control->desk->failures, 1, memory_order_relaxed);
     if (stop == SIZE_MAX) return;
     atomic_store_explicit(&control->desk->not_stop, ~stop, memory_order_relaxed);
     announce(control);

@@ -24,7 +24,7 @@ struct dist__desk {
     _Atomic(uint32_t) ended;              /* a dist_status: the call ends before its time */
     _Atomic(uint32_t) deserted;   /* the supervisor has left its workers; .abandon [deserted] */
     _Atomic(uint32_t) stepped_in; /* the supervisor runs a task, and hears nothing meanwhile */
-    _Atomic(uint64_t) failures;   /* final ones that the supervisor has heard of */
+    _Atomic(uint64_t) failures;   /* items whose final failure a worker has told, or is about to */
     alignas(64) _Atomic(uint64_t) not_stop; /* ~index: items above it need not run */
     _Atomic(uint32_t) changes; /* of ended and not_stop; a futex for those who wait their turn */
     alignas(64) _Atomic(uint64_t) turn; /* with a rate: when the next attempt may start */

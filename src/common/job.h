@@ -42,6 +42,7 @@ struct dist_job {
 
     /* Of whoever calls dist_job_next. */
     size_t delivered, failed;
+    bool hurried; /* a thread of its own has been started for it */
     dist_error error;
 };
 

@@ -103,6 +103,20 @@ int dist__thread_start(pthread_t *thread, void *(*main)(void *), void *arg,
     return failed;
 }
 
+void dist__keep_stacks(void) {
+#ifdef __GLIBC__
+    /* fork() puts them on the list of free stacks, which are used again where they are large enough
+     */
+    enum { MORE = 65536 };
+    pthread_attr_t attr;
+    size_t size;
+    if (pthread_getattr_default_np(&attr)) return;
+    if (!pthread_attr_getstacksize(&attr, &size) && !pthread_attr_setstacksize(&attr, size + MORE))
+        pthread_setattr_default_np(&attr);
+    pthread_attr_destroy(&attr);
+#endif
+}
+
 void dist__thread_name(const char *what, unsigned number) {
     char name[16];
     snprintf(name, sizeof name, "dist-%.3s-%u", what, number % 1000000);

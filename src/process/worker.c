@@ -84,6 +84,7 @@ static void become_worker(const struct dist__process_call *call) {
     __fpurge(stdout); /* what a thread of the host wrote since the flush: the host has it too */
     __fpurge(stderr);
     dist__oom_prefer();
+    dist__keep_stacks();
     dist__on_exit(leave);
 }
 

@@ -39,8 +39,9 @@ struct crew {
     struct dist__control *control;  /* of `batch` */
     struct dist__desk *desk;        /* owned */
     _Atomic(uint32_t) *attempts;    /* owned; NULL: no retries */
-    int bell;                       /* owned */
+    int bell;                       /* workers ring it */
     uint64_t bell_file;             /* see control.h */
+    int own_bell;                   /* to close in the end; the caller's before its unref */
     uint64_t units;
     alignas(DIST__CACHE_LINE) _Atomic(uint64_t) cursor; /* units drawn */
     alignas(DIST__CACHE_LINE) pthread_mutex_t lock;     /* over the retries that are due */
@@ -58,7 +59,7 @@ struct crew {
 static void unref(struct crew *crew) {
     /* acq_rel: all others have done with it [refs] */
     if (atomic_fetch_sub_explicit(&crew->refs, 1, memory_order_acq_rel) > 1) return;
-    if (crew->bell >= 0) close(crew->bell);
+    if (crew->own_bell >= 0) close(crew->own_bell);
     pthread_mutex_destroy(&crew->lock);
     dist__copy_free(crew->copy);
     free(crew->due);
@@ -80,7 +81,7 @@ static struct crew *new_crew(struct dist__batch *batch) {
     memset(crew, 0, sizeof *crew + width * sizeof *crew->place);
     atomic_init(&crew->refs, 1);
     pthread_mutex_init(&crew->lock, NULL);
-    crew->bell = -1;
+    crew->bell = crew->own_bell = -1;
     crew->batch = batch;
     crew->control = batch->control;
     crew->width = width;
@@ -422,7 +423,7 @@ dist_status dist__crew_run(struct dist__batch *batch) {
     if (crew->copy && !dismiss(crew)) abandon(crew);
     else end_all(crew);
     dist__control_leave_desk(control);
-    crew->bell = control->bell; /* none, if somebody has closed it */
+    crew->own_bell = control->bell; /* none, if somebody has closed it */
     control->bell = -1;
     unref(crew);
     dist__pool_want(0); /* a shutdown may have waited for this call */

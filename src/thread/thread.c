@@ -101,6 +101,8 @@ static void submit(struct dist__errand *errand) {
     dist__pool_submit(work_of, errand, 1);
 }
 
+static void rest(void) { dist__pool_want(0); }
+
 static void shutdown_threads(void) {
     if (dist__record_current()) return;
     dist__pool_shutdown();
@@ -129,4 +131,5 @@ const struct dist__backend dist__backend_thread = {.name = "thread",
                                                    .default_workers = default_workers,
                                                    .run = run,
                                                    .submit = submit,
+                                                   .rest = rest,
                                                    .shutdown = shutdown_threads};
