@@ -1,0 +1,244 @@
+/* refusals.c - whatever a call asks of the system (memory, descriptors, threads, processes) is
+ * refused once, request by request, or from some request on. The call ends, with DIST_OK and all
+ * results or with a status that says why; it leaves nothing behind, and the next one is whole.
+ *
+ * The linker puts the functions below between the library and the system (--wrap). */
+#include "fault.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* ------------------------------------------------------------------ refusing */
+
+enum kind { MEMORY = 1, OTHERS = 2 };
+
+static unsigned kinds;             /* that are counted */
+static _Atomic(long) left;         /* requests until one is refused */
+static bool from_then_on;          /* all that follow are refused, too */
+static _Atomic(unsigned) *refused; /* by all processes */
+
+static bool refuses(enum kind kind, int error) {
+    if (!(kinds & kind)) return false;
+    long before = atomic_fetch_sub(&left, 1);
+    if (from_then_on ? before > 1 : before != 1) return false;
+    atomic_fetch_add(refused, 1);
+    errno = error;
+    return true;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__real_mmap(void *at, size_t size, int rights, int flags, int fd, off_t offset);
+int __real_eventfd(unsigned value, int flags);
+pid_t __real_fork(void);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*body)(void *),
+                          void *arg);
+
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_mmap(void *at, size_t size, int rights, int flags, int fd, off_t offset);
+int __wrap_eventfd(unsigned value, int flags);
+pid_t __wrap_fork(void);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*body)(void *),
+                          void *arg);
+
+void *__wrap_malloc(size_t size) { return refuses(MEMORY, ENOMEM) ? NULL : __real_malloc(size); }
+void *__wrap_calloc(size_t count, size_t size) {
+    return refuses(MEMORY, ENOMEM) ? NULL : __real_calloc(count, size);
+}
+void *__wrap_realloc(void *memory, size_t size) {
+    return refuses(MEMORY, ENOMEM) ? NULL : __real_realloc(memory, size);
+}
+void *__wrap_aligned_alloc(size_t alignment, size_t size) {
+    return refuses(MEMORY, ENOMEM) ? NULL : __real_aligned_alloc(alignment, size);
+}
+void *__wrap_mmap(void *at, size_t size, int rights, int flags, int fd, off_t offset) {
+    if (refuses(MEMORY, ENOMEM)) return MAP_FAILED;
+    return __real_mmap(at, size, rights, flags, fd, offset);
+}
+int __wrap_eventfd(unsigned value, int flags) {
+    return refuses(OTHERS, EMFILE) ? -1 : __real_eventfd(value, flags);
+}
+pid_t __wrap_fork(void) { return refuses(OTHERS, EAGAIN) ? -1 : __real_fork(); }
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*body)(void *),
+                          void *arg) {
+    return refuses(OTHERS, EAGAIN) ? EAGAIN : __real_pthread_create(thread, attr, body, arg);
+}
+
+/* ------------------------------------------------------------------ tasks and calls */
+
+enum { ITEMS = 24, WORKERS = 3 };
+
+static int item[ITEMS];
+static long out[ITEMS];
+static char name_text[ITEMS][16];
+static const char *name[ITEMS];
+
+static int triple(void *result, const void *number, void *ctx) {
+    (void)ctx;
+    *(long *)result = 3L * *(const int *)number;
+    return 0;
+}
+
+static int triple_the_second_time(void *result, const void *number, void *ctx) {
+    if (*(const int *)number % 3 == 1 && dist_attempt() == 1) return 5;
+    return triple(result, number, ctx);
+}
+
+static int triple_chunk(void *results, const void *items, size_t n, void *ctx) {
+    for (size_t k = 0; k < n; k++)
+        if (triple_the_second_time((long *)results + k, (const int *)items + k, ctx))
+            dist_fail_at(k, 5, "not yet");
+    return 0;
+}
+
+static int triple_nested(void *result, const void *number, void *ctx) {
+    (void)ctx;
+    return dist_thread_map(triple_the_second_time, (const int *)number, 1, (long *)result,
+                           .retries = 1, .workers = 2);
+}
+
+static int init(void **state, unsigned worker, void *user) {
+    (void)worker, (void)user;
+    *state = name_text;
+    return 0;
+}
+
+static void hook(const dist_event *event, void *user) { (void)event, (void)user; }
+
+struct sort {
+    const char *what;
+    dist_fn fn; /* NULL: the chunk function */
+    dist_opts opts;
+    bool fails; /* by itself, too: every failure is an item's */
+};
+
+#define OPTS(...)                                                                                  \
+    { .size = sizeof(dist_opts), .workers = WORKERS, __VA_ARGS__ }
+static const struct sort sorts[] = {
+    {"plain", triple, OPTS(.chunk = 2), false},
+    {"retries", triple_the_second_time, OPTS(.retries = 1, .backoff = 1e-4), false},
+    {"limits and hooks", triple,
+     OPTS(.timeout = 60, .task_timeout = 60, .on_start = hook, .on_finish = hook), false},
+    {"a rate", triple, OPTS(.rate = 1e5, .worker_init = init), false},
+    {"chunks that name", NULL, OPTS(.retries = 1, .chunk = 5), false},
+    {"abandoned", triple_the_second_time,
+     OPTS(.timeout = 60, .abandon = true, .names = name, .retries = 1), false},
+    {"failures kept", triple_the_second_time, OPTS(.silent = true, .timeout = 60), true},
+    {"nested calls", triple_nested, OPTS(.timeout = 60, .silent = true), true},
+};
+
+static dist_status call(const struct sort *sort, dist_executor executor, dist_job **job) {
+    dist_opts opts = sort->opts;
+    opts.executor = executor;
+    opts.job = job;
+    for (int i = 0; i < ITEMS; i++) out[i] = -1;
+    return sort->fn ? dist_map_fn(sort->fn, item, ITEMS, sizeof *item, out, sizeof *out, &opts)
+                    : dist_map_chunks_fn(triple_chunk, item, ITEMS, sizeof *item, out, sizeof *out,
+                                         &opts);
+}
+
+/* ------------------------------------------------------------------ one refusal after the other */
+
+static void check_results(const struct sort *sort, dist_status status, dist_job *job) {
+    bool by_item = status == DIST_FAILED && sort->opts.retries; /* no memory for another attempt */
+    CHECK(status == DIST_OK || status == DIST_NOMEM || status == DIST_SYSTEM || by_item);
+    CHECK(status == DIST_OK || dist_last_error()->status == status);
+    CHECK(status == DIST_OK || dist_last_error()->message[0]);
+    for (size_t i = 0; i < ITEMS; i++) {
+        bool right = out[i] == 3L * (long)i;
+        CHECK(right || out[i] == -1);
+        CHECK(right || sort->fails || status != DIST_OK);
+        /* the list of failures may be what there was no memory for */
+        if (job && status == DIST_OK) CHECK(right == (dist_job_outcome(job, i) == NULL));
+    }
+}
+
+/* An abandoned call ends with its last thread. */
+static void check_footprint_soon(struct footprint before) {
+    for (double limit = now() + 2; now() < limit; nap(0.001)) {
+        struct footprint after = footprint();
+        if (memcmp(&before, &after, sizeof before) == 0) return;
+    }
+    check_footprint(before);
+}
+
+/* True: a request was refused. */
+static bool call_with_refusal(const struct sort *sort, dist_executor executor, long number) {
+    struct footprint before = footprint();
+    dist_job *job = NULL;
+    atomic_store(refused, 0);
+    atomic_store(&left, number);
+    unsigned counted = kinds;
+    dist_status status = call(sort, executor, number % 2 ? &job : NULL);
+    kinds = 0;
+    check_results(sort, status, job);
+    dist_job_finish(&job);
+    check_footprint_soon(before);
+    bool any = atomic_load(refused) > 0;
+    CHECK(any || status == DIST_OK);
+    if (number % 8 == 0) {
+        CHECK(call(sort, executor, NULL) == DIST_OK);
+        for (int i = 0; i < ITEMS; i++) CHECK(sort->fails || out[i] == 3L * i);
+    }
+    kinds = counted;
+    return any;
+}
+
+static unsigned refuse_one_by_one(const struct sort *sort, dist_executor executor, unsigned what,
+                                  bool ever) {
+    enum { REQUESTS_MOST = 2000 };
+    for (long number = 1;; number += THREAD_SANITIZED ? 1 + random_below(5) : 1) {
+        CHECK(number < REQUESTS_MOST);
+        kinds = 0;
+        dist_shutdown(); /* so that threads are asked for again */
+        kinds = what;
+        from_then_on = ever;
+        if (!call_with_refusal(sort, executor, number)) {
+            kinds = 0;
+            return (unsigned)number - 1;
+        }
+    }
+}
+
+static void refuse_all(unsigned what, bool ever) {
+    static const dist_executor executors[] = {DIST_INLINE, DIST_THREAD, DIST_PROCESS};
+    unsigned requests = 0;
+    refused = shared_memory(sizeof *refused);
+    for (int i = 0; i < ITEMS; i++) {
+        item[i] = i;
+        snprintf(name_text[i], sizeof name_text[i], "n%d", i);
+        name[i] = name_text[i];
+    }
+    for (size_t k = 0; k < N(executors); k++)
+        for (size_t s = 0; s < N(sorts); s++) {
+            /* each of these waits 5 s for a thread: crew.c does that once */
+            if (sorts[s].opts.abandon && ever) continue;
+            if (call(&sorts[s], executors[k], NULL) == DIST_UNSUPPORTED) continue;
+            requests += refuse_one_by_one(&sorts[s], executors[k], what, ever);
+        }
+    printf("%u requests refused; ", requests);
+    fflush(stdout);
+    CHECK(requests > 20);
+}
+
+static void each_once(void) { refuse_all(MEMORY | OTHERS, false); }
+static void memory_from_then_on(void) { refuse_all(MEMORY, true); }
+static void others_from_then_on(void) { refuse_all(OTHERS, true); }
+
+static const struct fault_case cases[] = {
+    {"each request is refused once", each_once, 120},
+    {"no more memory from some request on", memory_from_then_on, 120},
+    {"nothing but memory from some request on", others_from_then_on, 120},
+};
+
+int main(int argc, char **argv) { return fault_main(cases, N(cases), argc, argv); }
