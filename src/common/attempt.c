@@ -33,7 +33,9 @@ void dist__bell_ring(int bell, uint64_t file) {
 }
 
 void dist__control_ring(const struct dist__control *control) {
-    dist__bell_ring(control->bell, control->bell_file);
+    /* relaxed: see dist__control_bell */
+    dist__bell_ring(dist__control_bell(control),
+                    atomic_load_explicit(&control->bell_file, memory_order_relaxed));
 }
 
 static void ring_bell(const struct dist__control *control) {

@@ -50,15 +50,17 @@ void dist__control_open(struct dist__control *control, struct dist__batch *batch
         control->retried |= batch->tasks[i].retries != 0;
     }
     dist__token_ref(opts->token);
-    control->bell = -1;
+    dist__control_set_bell(control, -1);
     /* a bit for each item; without the memory an item may be told to start more than once */
     if (opts->on_start) control->started = calloc(batch->n / 8 + 1, 1);
     dist__progress_begin(&control->progress, opts->progress, batch->n);
 }
 
 void dist__control_add_bell(struct dist__control *control) {
-    control->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    control->bell_file = dist__file_id(control->bell);
+    int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    /* relaxed: a ring that meets the old one is one in vain */
+    atomic_store_explicit(&control->bell_file, dist__file_id(bell), memory_order_relaxed);
+    dist__control_set_bell(control, bell);
 }
 
 size_t dist__desk_size(unsigned workers) {
@@ -75,7 +77,8 @@ static size_t finished_so_far(const struct dist__control *control) {
 void dist__control_close(struct dist__control *control) {
     dist__progress_end(&control->progress, finished_so_far(control) + control->failed,
                        control->failed);
-    if (control->bell >= 0) close(control->bell);
+    int bell = dist__control_bell(control);
+    if (bell >= 0) close(bell);
     dist__token_unref(control->opts.token);
     free(control->waiting);
     free(control->started);
@@ -464,12 +467,12 @@ int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nf
     dist__control_draw(control);
     bool watch_token =
         control->opts.token && !control->token_lost && !dist__control_has_ended(control);
-    polled[0] = (struct pollfd){.fd = control->bell, .events = POLLIN};
+    polled[0] = (struct pollfd){.fd = dist__control_bell(control), .events = POLLIN};
     polled[1] = (struct pollfd){.fd = watch_token ? dist__token_fd(control->opts.token) : -1,
                                 .events = POLLIN};
     uint64_t now = dist__now_ns(), next = next_time(control, until_ns);
     uint64_t ns = next > now && !control->more ? next - now : 0;
-    bool deaf = control->bell < 0 && (control->rings || control->cancel);
+    bool deaf = polled[0].fd < 0 && (control->rings || control->cancel);
     if (deaf && ns > DEAF_NS) ns = DEAF_NS;
     /* a task, or another thread of the host, may have closed the bell */
     bool capped = control->rings && ns > MOST_NS;
@@ -480,10 +483,11 @@ int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nf
         ppoll(polled, count + 2,
               next == UINT64_MAX && !deaf && !capped && !control->more ? NULL : &limit, NULL);
     if (ready < 0 && errno != EINTR) poll(NULL, 0, 1); /* too many descriptors for the system */
-    if (ready > 0 && polled[0].revents & POLLNVAL) control->bell = -1; /* somebody has closed it */
+    if (ready > 0 && polled[0].revents & POLLNVAL)
+        dist__control_set_bell(control, -1); /* somebody has closed it */
     if (ready > 0 && polled[1].revents & POLLNVAL) control->token_lost = true;
     uint64_t rung;
-    if (ready > 0 && polled[0].revents & POLLIN && read(control->bell, &rung, sizeof rung) < 0) {
+    if (ready > 0 && polled[0].revents & POLLIN && read(polled[0].fd, &rung, sizeof rung) < 0) {
     } /* empty after all */
     return ready;
 }

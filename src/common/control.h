@@ -51,10 +51,10 @@ struct dist__control {
     struct dist__desk *desk;
     unsigned rings;              /* of the desk; 0: INLINE, where the caller is the worker */
     _Atomic(uint32_t) *attempts; /* of each item, so far: its worker counts; NULL: no retries */
-    int bell; /* an eventfd; -1: none, the supervisor looks around each millisecond if workers or
-               * `cancel` may want something */
-    bool token_lost;                 /* somebody has closed its descriptor: only looked at */
-    uint64_t bell_file;              /* which file that is: a task may close it and open another */
+    _Atomic(int) bell; /* an eventfd; -1: none, the supervisor looks around each millisecond if
+                        * workers or `cancel` may want something */
+    bool token_lost;   /* somebody has closed its descriptor: only looked at */
+    _Atomic(uint64_t) bell_file;     /* which file that is: a task may close it and open another */
     const _Atomic(uint32_t) *cancel; /* by dist_job_cancel; NULL: there is no such job */
 
     /* Of the backend; may be NULL. `land`: brings results to the caller's memory before a hook is
@@ -169,6 +169,16 @@ void dist__worker_end(struct dist__control *control, struct dist__record *record
 
 /* Waits until an attempt of item i may start. False: it must not. */
 bool dist__worker_turn(struct dist__control *control, struct dist__record *record, size_t i);
+
+/* The bell: made, and perhaps found closed, while others look at it. */
+static inline int dist__control_bell(const struct dist__control *control) {
+    /* relaxed: a ring in vain, or none, does no harm: the supervisor never sleeps for long */
+    return atomic_load_explicit(&control->bell, memory_order_relaxed);
+}
+
+static inline void dist__control_set_bell(struct dist__control *control, int bell) {
+    atomic_store_explicit(&control->bell, bell, memory_order_relaxed); /* see above */
+}
 
 /* By dist_job_cancel. */
 static inline bool dist__control_is_cancelled(const struct dist__control *control) {

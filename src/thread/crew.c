@@ -417,14 +417,14 @@ dist_status dist__crew_run(struct dist__batch *batch) {
         crew->batch = &crew->copy->batch;
         crew->control = &crew->copy->control;
     }
-    crew->bell = control->bell; /* workers may ring it after the call */
-    crew->bell_file = control->bell_file;
+    crew->bell = dist__control_bell(control); /* workers may ring it after the call */
+    crew->bell_file = dist__file_id(crew->bell);
     supervise(crew);
     if (crew->copy && !dismiss(crew)) abandon(crew);
     else end_all(crew);
     dist__control_leave_desk(control);
-    crew->own_bell = control->bell; /* none, if somebody has closed it */
-    control->bell = -1;
+    crew->own_bell = dist__control_bell(control); /* none, if somebody has closed it */
+    dist__control_set_bell(control, -1);
     unref(crew);
     dist__pool_want(0); /* a shutdown may have waited for this call */
     return DIST_OK;

@@ -66,7 +66,15 @@ static dist_status run(struct dist__batch *batch) {
 
 /* ------------------------------------------------------------------ errands */
 
+enum { NEXT = 3 }; /* of an errand's links, behind its work */
+
 static _Atomic(unsigned) errands; /* submitted and not done */
+
+static struct {
+    pthread_mutex_t lock;
+    unsigned running;
+    struct dist__errand *first, **last; /* those that wait for one of the running ones to end */
+} desk = {.lock = PTHREAD_MUTEX_INITIALIZER, .last = &desk.first};
 
 /* More errands do not want more threads: whoever waits for one does it itself. */
 static unsigned most_errands(void) { return default_workers(NULL); }
@@ -75,9 +83,38 @@ static struct dist__errand *errand_of(struct dist__work *work) {
     return (struct dist__errand *)((char *)work - offsetof(struct dist__errand, link));
 }
 
+static struct dist__work *work_of(void *errand, unsigned k);
+
+/* False: as many run as may. It waits then, for one of them to end. */
+static bool begin_errand(struct dist__errand *errand) {
+    pthread_mutex_lock(&desk.lock);
+    bool begins = desk.running < most_errands();
+    if (begins) {
+        desk.running++;
+    } else {
+        errand->link[NEXT] = NULL;
+        *desk.last = errand;
+        desk.last = (struct dist__errand **)&errand->link[NEXT];
+    }
+    pthread_mutex_unlock(&desk.lock);
+    return begins;
+}
+
+static void end_errand(void) {
+    pthread_mutex_lock(&desk.lock);
+    desk.running--;
+    struct dist__errand *next = desk.first;
+    if (next) desk.first = next->link[NEXT];
+    if (!desk.first) desk.last = &desk.first;
+    pthread_mutex_unlock(&desk.lock);
+    if (next) dist__pool_submit(work_of, next, 1);
+}
+
 static void run_errand(struct dist__work *work) {
     struct dist__errand *errand = errand_of(work);
+    if (!begin_errand(errand)) return;
     bool ran = errand->run(errand);
+    end_errand();
     /* relaxed, both: a number that steers how many threads there are */
     if (atomic_fetch_sub_explicit(&errands, 1, memory_order_relaxed) <= most_errands())
         dist__pool_want(-1);
@@ -94,7 +131,7 @@ static struct dist__work *work_of(void *errand, unsigned k) {
 
 static void submit(struct dist__errand *errand) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    _Static_assert(sizeof(struct dist__work) <= sizeof errand->link, "a work is its link");
+    _Static_assert(sizeof(struct dist__work) <= NEXT * sizeof *errand->link, "a work fits there");
     pthread_once(&once, begin);
     if (atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < most_errands())
         dist__pool_want(1);
@@ -111,6 +148,10 @@ static void shutdown_threads(void) {
 
 static void forget(void) {
     atomic_init(&errands, 0);
+    desk.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    desk.running = 0;
+    desk.first = NULL;
+    desk.last = &desk.first;
     dist__pool_forget();
     dist__loop_forget();
     dist__watch_forget();
