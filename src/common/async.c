@@ -374,7 +374,7 @@ static bool is_foreign(const struct dist_job *job) { return job->maker != getpid
 
 dist_status dist_job_start(dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (is_foreign(job))
+    if (phase_of(job) != DIST__ENDED && is_foreign(job))
         return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
     if (phase_of(job) != DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was started before");
     int cancel_state = dist__cancel_disable();

@@ -141,59 +141,39 @@ void dist__control_leave_desk(struct dist__control *control) {
 
 /* ------------------------------------------------------------------ retries */
 
-static void sink_down(struct dist__retry *heap, size_t count, size_t at) {
-    for (size_t child; (child = 2 * at + 1) < count; at = child) {
-        if (child + 1 < count && heap[child + 1].due_ns < heap[child].due_ns) child++;
-        if (heap[at].due_ns <= heap[child].due_ns) return;
-        struct dist__retry moved = heap[at];
-        heap[at] = heap[child], heap[child] = moved;
-    }
-}
+static void settle(struct dist__control *control, const struct dist__note *note, dist_error *error);
 
-/* False: no memory to wait. */
-static bool wait_for_retry(struct dist__control *control, struct dist__retry retry) {
-    if (control->waiting_count == control->waiting_room) {
-        size_t room = control->waiting_room ? 2 * control->waiting_room : 16;
-        struct dist__retry *grown = realloc(control->waiting, room * sizeof *grown);
-        if (!grown) return false;
-        control->waiting = grown;
-        control->waiting_room = room;
-    }
-    struct dist__retry *heap = control->waiting;
-    size_t at = control->waiting_count++;
-    for (; at > 0 && heap[(at - 1) / 2].due_ns > retry.due_ns; at = (at - 1) / 2)
-        heap[at] = heap[(at - 1) / 2];
-    heap[at] = retry;
-    return true;
-}
-
-static struct dist__retry take_first(struct dist__control *control) {
-    struct dist__retry first = control->waiting[0];
-    control->waiting[0] = control->waiting[--control->waiting_count];
-    sink_down(control->waiting, control->waiting_count, 0);
-    return first;
+/* There will be no further attempt: the failure of the last one stands. */
+static void stand(struct dist__control *control, struct dist__retry *retry) {
+    struct dist__note note = {
+        .begin = retry->items.begin, .end = retry->items.end, .worker = retry->error.worker};
+    settle(control, &note, &retry->error);
 }
 
 bool dist__control_due(struct dist__control *control, struct dist__span *items) {
     while (control->waiting_count && control->waiting[0].due_ns <= dist__now_ns()) {
-        *items = take_first(control).items;
+        struct dist__retry first = dist__waiting_take(control);
+        *items = first.items;
         if (!dist__outcome_past_stop(&control->batch->outcome, items->begin)) return true;
-        dist__control_skip(control, *items);
+        stand(control, &first);
     }
     return false;
 }
 
 void dist__control_drop_retries(struct dist__control *control) {
     size_t kept = 0;
-    for (size_t k = 0; k < control->waiting_count; k++) {
+    size_t count = control->waiting_count;
+    control->waiting_count =
+        0; /* hooks are told meanwhile, and none of these is waiting any more */
+    for (size_t k = 0; k < count; k++) {
         struct dist__retry retry = control->waiting[k];
         if (dist__control_has_ended(control) ||
             dist__outcome_past_stop(&control->batch->outcome, retry.items.begin))
-            dist__control_skip(control, retry.items);
+            stand(control, &retry);
         else control->waiting[kept++] = retry;
     }
     control->waiting_count = kept;
-    for (size_t at = kept / 2; at-- > 0;) sink_down(control->waiting, kept, at);
+    dist__waiting_order(control);
 }
 
 unsigned dist__control_retries_of(const struct dist__control *control, size_t i) {
@@ -322,8 +302,8 @@ static void take_failure(struct dist__control *control, const struct dist__note 
     error.message[sizeof error.message - 1] = '\0';
     dist__batch_describe(control->batch, &error);
     if (worth_another(control, &error)) {
-        struct dist__retry retry = {pause_end(control, items.begin, error.attempts), items};
-        if (wait_for_retry(control, retry)) {
+        struct dist__retry retry = {pause_end(control, items.begin, error.attempts), items, error};
+        if (dist__waiting_add(control, &retry)) {
             if (control->heard_of) control->heard_of(control->self, items, true);
             return;
         }
@@ -395,20 +375,47 @@ void dist__control_hear_all(struct dist__control *control) {
 
 void dist__control_hear_last(struct dist__control *control, unsigned worker) {
     dist__control_check(control);
-    while (dist__ring_peek(&control->desk->ring[worker]))
-        hear_one(control, &control->desk->ring[worker]);
+    while (dist__ring_peek(&control->desk->ring[worker])) /* and what is older, in its order */
+        hear_one(control, oldest_ring(control));
 }
 
-void dist__control_skip(struct dist__control *control, struct dist__span items) {
+static void skip(struct dist__control *control, struct dist__span items) {
+    static const dist_error skipped = {.status = DIST_SKIPPED,
+                                       .message = "never started: the call had stopped before"};
     if (items.begin >= items.end) return;
     if (items.begin < control->lowest_open) {
         control->lowest_open = items.begin;
         control->open_attempts = control->open_worker = 0;
     }
     dist__outcome_skip(&control->batch->outcome, items.begin, items.end);
-    static const dist_error skipped = {.status = DIST_SKIPPED,
-                                       .message = "never started: the call had stopped before"};
     if (control->observe) control->observe(control->batch->job, items, &skipped);
+}
+
+/* They had attempts, and the next one was already handed out, but not begun. */
+static void leave_failed(struct dist__control *control, struct dist__span items) {
+    struct dist__retry retry = {.items = items};
+    retry.error = (dist_error){.status = DIST_FAILED,
+                               .index = items.begin,
+                               .attempts = dist__attempts_of(control, items.begin),
+                               .message = "failed, and the call ended before the next attempt"};
+    stand(control, &retry);
+}
+
+static bool was_tried(const struct dist__control *control, size_t i) {
+    /* relaxed: see dist__attempts_of */
+    return control->attempts &&
+           atomic_load_explicit(&control->attempts[i], memory_order_relaxed) > 0;
+}
+
+void dist__control_skip(struct dist__control *control, struct dist__span items) {
+    size_t begin = items.begin;
+    for (size_t i = items.begin; control->attempts && i < items.end; i++) {
+        if (!was_tried(control, i)) continue;
+        skip(control, (struct dist__span){begin, i});
+        leave_failed(control, (struct dist__span){i, i + 1});
+        begin = i + 1;
+    }
+    skip(control, (struct dist__span){begin, items.end});
 }
 
 void dist__control_interrupted(struct dist__control *control, struct dist__span items,

@@ -34,6 +34,7 @@ struct dist__desk {
 struct dist__retry { /* items that wait for their next attempt, or may have it now */
     uint64_t due_ns;
     struct dist__span items;
+    dist_error error; /* of the attempt before */
 };
 
 struct dist__control {
@@ -115,6 +116,12 @@ void dist__control_end(struct dist__control *control, const dist_error *why);
 bool dist__control_has_ended(const struct dist__control *control);
 
 unsigned dist__control_retries_of(const struct dist__control *control, size_t i);
+
+/* The heap of waiting retries (waiting.c). False: no memory. take: it must not be empty. order: its
+ * entries were changed. */
+bool dist__waiting_add(struct dist__control *control, const struct dist__retry *retry);
+struct dist__retry dist__waiting_take(struct dist__control *control);
+void dist__waiting_order(struct dist__control *control);
 
 /* Takes the next items whose retry is due. False: there are none now. */
 bool dist__control_due(struct dist__control *control, struct dist__span *items);

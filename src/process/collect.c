@@ -8,6 +8,10 @@
 void dist__collect_untold(struct dist__supervisor *s) {
     for (size_t i = 0; i < s->call.batch->n; i++) {
         if (dist__region_state(&s->call.region, i) != DIST__ITEM_FAILED) continue;
+        if (dist__control_has_ended(s->call.batch->control)) { /* it was sent a signal */
+            dist__control_interrupted(s->call.batch->control, (struct dist__span){i, i + 1}, 0);
+            continue;
+        }
         struct dist__note note = {.kind = DIST__FAILED, .begin = i, .end = i + 1};
         note.error = (dist_error){.status = DIST_CRASHED,
                                   .attempts = dist__attempts_of(s->call.batch->control, i),
