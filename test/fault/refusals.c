@@ -17,9 +17,9 @@
 
 enum kind { MEMORY = 1, OTHERS = 2 };
 
-static unsigned kinds;             /* that are counted */
+static _Atomic(unsigned) kinds;    /* that are counted */
 static _Atomic(long) left;         /* requests until one is refused */
-static bool from_then_on;          /* all that follow are refused, too */
+static _Atomic(bool) from_then_on; /* all that follow are refused, too */
 static _Atomic(unsigned) *refused; /* by all processes */
 
 static bool refuses(enum kind kind, int error) {

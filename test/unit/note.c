@@ -47,12 +47,20 @@ TEST(only_who_finds_the_supervisor_asleep_rings) {
 
 enum { ITEMS = 100, RINGS = 3 };
 
-static size_t heard[1000], heard_count;
+static size_t heard[1000], heard_count; /* by on_finish */
+static unsigned starts[ITEMS];          /* by on_start */
 static size_t landed, given_up, again;
+
+static void remember_start(const dist_event *event, void *user) {
+    (void)user;
+    assert_true(event->index < ITEMS && event->total == ITEMS && !event->error);
+    starts[event->index]++;
+}
 
 static void remember(const dist_event *event, void *user) {
     (void)user;
     assert_true(event->index < ITEMS && event->total == ITEMS);
+    assert_true(starts[event->index] > 0);
     if (heard_count < N(heard)) heard[heard_count] = event->index;
     heard_count++;
     if (event->error) assert_true(memchr(event->error->message, 0, sizeof event->error->message));
@@ -71,7 +79,9 @@ static void heard_of(void *self, struct dist__span items, bool goes_on) {
 }
 
 static void open_heard(struct call *c, dist_opts opts) {
-    opts.on_start = opts.on_finish = remember;
+    opts.on_start = remember_start;
+    opts.on_finish = remember;
+    memset(starts, 0, sizeof starts);
     open_call(c, ITEMS, RINGS, 0, opts);
     c->control.land = land, c->control.heard_of = heard_of, c->control.self = c;
     heard_count = landed = given_up = again = 0;
@@ -112,12 +122,30 @@ TEST(hooks_hear_of_each_item_of_a_chunk) {
     bad.at_ns = 3;
     push_to(&c, 1, bad);
     dist__control_hear(&c.control);
-    assert_int_equal(heard_count, 20);
-    for (size_t k = 0; k < 20; k++) assert_int_equal(heard[k], 10 + k % 10);
+    assert_int_equal(heard_count, 10);
+    for (size_t k = 0; k < 10; k++) assert_int_equal(heard[k], 10 + k);
+    for (size_t i = 0; i < ITEMS; i++) assert_int_equal(starts[i], i >= 10 && i < 20);
     assert_int_equal(landed, 5);
     assert_int_equal(given_up, 5);
     assert_int_equal(c.batch.outcome.failed_count, 5);
     assert_int_equal(c.control.succeeded, 5);
+    close_call(&c);
+}
+
+/* A worker that was killed may not have come to tell the start; a chunk may tell it twice. */
+TEST(a_start_is_heard_once_and_before_the_end) {
+    struct call c;
+    open_heard(&c, (dist_opts){.retries = 3});
+    struct dist__note note = failure(3, 6, 1);
+    dist__control_take(&c.control, &note); /* waits for its retry */
+    note.kind = DIST__STARTED;
+    dist__control_take(&c.control, &note);
+    dist__control_take(&c.control, &note);
+    assert_int_equal(heard_count, 0);
+    note = failure(3, 8, 4);
+    dist__control_take(&c.control, &note);
+    assert_int_equal(heard_count, 5);
+    for (size_t i = 0; i < ITEMS; i++) assert_int_equal(starts[i], i >= 3 && i < 8);
     close_call(&c);
 }
 
@@ -145,7 +173,7 @@ TEST(spans_that_are_none_are_passed_over) {
             note.kind = kind[k];
             dist__control_take(&c.control, &note);
         }
-    assert_int_equal(heard_count + landed + given_up + again, 0);
+    assert_int_equal(heard_count + landed + given_up + again + starts[3], 0);
     assert_int_equal(c.control.waiting_count, 0);
     assert_int_equal(c.batch.outcome.failed_count, 0);
     assert_int_equal(c.batch.outcome.skipped_count, 0);
@@ -162,7 +190,7 @@ TEST(kinds_that_are_none_are_passed_over) {
         memcpy(&note.kind, &wild[k], sizeof note.kind);
         dist__control_take(&c.control, &note);
     }
-    assert_int_equal(heard_count + landed + given_up + again, 0);
+    assert_int_equal(heard_count + landed + given_up + again + starts[3], 0);
     assert_false(dist__control_has_ended(&c.control));
     close_call(&c);
 }
@@ -304,6 +332,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(only_who_finds_the_supervisor_asleep_rings),
     cmocka_unit_test(notes_of_all_workers_are_heard_in_the_order_in_which_they_were_written),
     cmocka_unit_test(hooks_hear_of_each_item_of_a_chunk),
+    cmocka_unit_test(a_start_is_heard_once_and_before_the_end),
     cmocka_unit_test(spans_that_are_none_are_passed_over),
     cmocka_unit_test(kinds_that_are_none_are_passed_over),
     cmocka_unit_test(a_message_without_an_end_is_ended),
