@@ -54,8 +54,7 @@ static void push_note(struct dist__control *control, const struct dist__note *no
     }
 }
 
-/* Counts a final failure, before it is told. True: with it there are enough to stop the call. */
-static bool count_failure(struct dist__control *control, const struct dist__note *note) {
+bool dist__control_count(struct dist__control *control, const struct dist__note *note) {
     if (control->limit == 0 || note->kind != DIST__FAILED ||
         note->error.attempts <= dist__control_retries_of(control, note->begin))
         return false;
@@ -103,7 +102,7 @@ void dist__worker_tell(struct dist__control *control, struct dist__record *recor
         tell_oneself(control, record, &note);
         return;
     }
-    bool may_stop = count_failure(control, &note);
+    bool may_stop = dist__control_count(control, &note);
     push_note(control, &note);
     wait_until_heard(control, &note, may_stop);
 }

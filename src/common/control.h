@@ -225,6 +225,9 @@ int dist__attempt_verdict(struct dist__record *record, int code);
 void dist__worker_succeeded(struct dist__control *control, struct dist__record *record,
                             struct dist__span items);
 
+/* Counts a final failure, before it is told. True: with it there are enough to stop the call. */
+bool dist__control_count(struct dist__control *control, const struct dist__note *note);
+
 /* Puts a note in the worker's ring, waits for room if need be, and wakes the supervisor. */
 void dist__worker_tell(struct dist__control *control, struct dist__record *record,
                        enum dist__note_kind kind, struct dist__span items, const dist_error *error);

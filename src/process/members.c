@@ -134,6 +134,7 @@ static void blame(struct dist__supervisor *s, struct dist__span items, unsigned 
     }
     error.attempts = dist__attempts_of(control, items.begin);
     note.error = error;
+    dist__control_count(control, &note);
     dist__control_take(control, &note);
 }
 

@@ -103,7 +103,7 @@ TEST(notes_of_all_workers_are_heard_in_the_order_in_which_they_were_written) {
             unsigned worker = (unsigned)random_below(RINGS);
             if (!dist__ring_push(&c.desk->ring[worker], &note)) count = i; /* it is full */
         }
-        dist__control_hear(&c.control);
+        dist__control_hear_all(&c.control);
         assert_int_equal(heard_count, count);
         assert_int_equal(landed, count);
         for (size_t i = 0; i < count; i++) assert_int_equal(heard[i], i);
