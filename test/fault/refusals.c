@@ -104,7 +104,7 @@ static int triple_chunk(void *results, const void *items, size_t n, void *ctx) {
 static int triple_nested(void *result, const void *number, void *ctx) {
     (void)ctx;
     return dist_thread_map(triple_the_second_time, (const int *)number, 1, (long *)result,
-                           .retries = 1, .workers = 2);
+                           .retries = 1, .workers = 2) != DIST_OK;
 }
 
 static int init(void **state, unsigned worker, void *user) {
