@@ -266,6 +266,24 @@ CASE("F-04", a_retried_item_starts_once_and_ends_once) {
     dist_job_finish(&job);
 }
 
+CASE("F-04", an_item_that_waits_for_its_retry_when_the_call_ends_has_ended) {
+    struct seen seen = new_seen(ITEMS, 2);
+    struct plan *plan = new_plan();
+    int out[ITEMS];
+    dist_job *job;
+    seen.items = numbers(), seen.out = out;
+    plan->fate[3] = FAILS;
+    assert_int_equal(dist_map(step, numbers(), ITEMS, out, .executor = X, .workers = 2, .ctx = plan,
+                              .retries = 2, .backoff = 60, .timeout = AMPLE, .on_start = see_start,
+                              .on_finish = see_finish, .user = &seen, .job = &job),
+                     DIST_TIMEOUT);
+    assert_int_equal(dist_last_error()->index, 3);
+    check_seen(&seen, seen.started, seen.started);
+    compare_with_job(&seen, job);
+    assert_int_equal(seen.error[3].attempts, 1);
+    dist_job_finish(&job);
+}
+
 /* ------------------------------------------------------------------ order and time */
 
 /* Task k of n waits until those above it have ended, and then a while, so that they end in falling
@@ -299,6 +317,26 @@ CASE_ON("F-04", hooks_come_in_the_order_in_which_items_end, ON_THREAD | ON_PROCE
         for (size_t other = 0; other < k; other++)
             assert_true(seen.worker[k] != seen.worker[other]);
     }
+}
+
+/* Hooks that come late, since one before them took its time, come in that order too. */
+static void sleep_first(const dist_event *e, void *user) {
+    struct seen *seen = user;
+    see_start(e, user);
+    if (seen->started == 1) nap(1.5);
+}
+
+CASE_ON("F-04", hooks_that_come_late_keep_the_order, ON_THREAD | ON_PROCESS, 20) {
+    enum { COUNT = 5 };
+    struct queue *queue = shared_memory(sizeof *queue);
+    struct seen seen = new_seen(COUNT, COUNT);
+    queue->n = COUNT;
+    assert_int_equal(dist_for(end_in_falling_order, COUNT, .executor = X, .workers = COUNT,
+                              .chunk = 1, .ctx = queue, .on_start = sleep_first,
+                              .on_finish = see_finish, .user = &seen),
+                     DIST_OK);
+    check_seen(&seen, COUNT, COUNT);
+    for (size_t k = 0; k < COUNT; k++) assert_int_equal(seen.order[k], COUNT - 1 - k);
 }
 
 CASE("F-04", an_event_knows_how_long_its_item_took) {

@@ -15,6 +15,7 @@ struct office {
     unsigned refuses; /* the worker of this number; 99: all */
     int code;         /* 0: by dist_fail(5, ...) */
     bool waits;       /* it refuses only when another worker has a task */
+    size_t chunk;     /* 0: 1 */
 };
 
 static struct office *new_office(unsigned refuses, int code) {
@@ -95,10 +96,11 @@ CASE("M-03", an_only_worker_that_refuses_ends_the_call) {
 
 CASE_ON("M-03", one_worker_of_several_that_refuses_ends_the_call, ON_THREAD | ON_PROCESS, 60) {
     for (unsigned refuses = 0; refuses < 3; refuses++)
-        for (int silent = 0; silent < 2; silent++) {
+        for (unsigned way = 0; way < 4; way++) {
             struct office *office = new_office(refuses, 0);
             office->waits = true;
-            be_refused(office, 3, silent ? MAP : FOR, silent);
+            office->chunk = way < 2 ? 1 : 7;
+            be_refused(office, 3, way % 2 ? MAP : FOR, way % 2);
             assert_in_range(counted(&office->tasks), 1, 2);
         }
 }

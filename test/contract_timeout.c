@@ -119,6 +119,22 @@ CASE("P-33", the_limit_of_the_call_is_not_silenced) {
     dist_job_finish(&job);
 }
 
+/* No further item starts: neither of those that were handed out together, nor others. */
+CASE("P-32", nothing_starts_after_the_limit) {
+    for (unsigned workers = 1; workers < 4; workers++)
+        for (size_t chunk = 0; chunk < 12; chunk += 5) {
+            struct plan *plan = new_plan(0);
+            int out[KIND_ITEMS];
+            unsigned started = 0;
+            assert_int_equal(dist_map(step, numbers(), KIND_ITEMS, out, .executor = X,
+                                      .workers = workers, .chunk = chunk, .ctx = plan,
+                                      .timeout = 0.05, .silent = true),
+                             DIST_TIMEOUT);
+            for (size_t i = 0; i < KIND_ITEMS; i++) started += counted(&plan->runs[i]);
+            assert_in_range(started, 0, X == DIST_INLINE ? 1 : workers);
+        }
+}
+
 static int ignore_the_limit(void *result, const void *item, void *ctx) {
     count(ctx);
     *(int *)result = *(const int *)item;
@@ -276,6 +292,38 @@ CASE_ON("P-33", the_limit_wins_over_a_failure_above_the_late_item, ON_THREAD | O
         assert_int_equal(status_of(job, (size_t)slow + 1), DIST_FAILED);
         assert_int_equal(dist_job_finish(&job), DIST_TIMEOUT);
     }
+}
+
+static bool only_the_first(const dist_error *e, void *user) {
+    (void)user;
+    return e->index == 0;
+}
+
+static int fail_below_too(void *result, const void *item, void *ctx) {
+    int code = step(result, item, ctx);
+    return *(const int *)item == 0 ? dist_fail(11, "not yet") : code;
+}
+
+/* The item below the failure waits for its retry when the time is up. */
+CASE("P-33", the_limit_wins_over_a_failure_above_an_item_that_waits) {
+    struct plan *plan = new_plan(-1);
+    int out[ITEMS];
+    dist_error e;
+    dist_job *job;
+    plan->fails = 2;
+    double start = now();
+    assert_int_equal(dist_map(fail_below_too, numbers(), ITEMS, out, .executor = X, .workers = 2,
+                              .chunk = 1, .ctx = plan, .timeout = AMPLE, .retries = 3,
+                              .backoff = 60, .retry_if = only_the_first, .error = &e, .job = &job),
+                     DIST_TIMEOUT);
+    ASSERT_SOON(start);
+    assert_int_equal(e.status, DIST_TIMEOUT);
+    assert_int_equal(e.index, 0);
+    assert_int_equal(e.attempts, 1);
+    assert_int_equal(counted(&plan->runs[0]), 1);
+    assert_true(status_of(job, 0) != DIST_OK && status_of(job, 0) != DIST_SKIPPED);
+    if (X != DIST_INLINE) assert_int_equal(status_of(job, 2), DIST_FAILED);
+    assert_int_equal(dist_job_finish(&job), DIST_TIMEOUT);
 }
 
 static int ignore_sigterm(void *result, const void *item, void *ctx) {

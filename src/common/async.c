@@ -76,13 +76,31 @@ static void publish(struct dist_job *job) {
     dist__futex_wake(&any_ended, INT_MAX, false);
 }
 
+/* Differs between threads. */
+static uintptr_t this_thread(void) {
+    static _Thread_local char anchor;
+    return (uintptr_t)&anchor;
+}
+
+static void set_runner(struct dist_job *job, uintptr_t thread) {
+    /* relaxed: only the thread itself asks for its own name */
+    atomic_store_explicit(&job->runner, thread, memory_order_relaxed);
+}
+
+static bool is_runner(const struct dist_job *job) {
+    /* relaxed: see above */
+    return atomic_load_explicit(&job->runner, memory_order_relaxed) == this_thread();
+}
+
 /* By whoever has moved it to UNDER_WAY. */
 static void run(struct dist_job *job) {
     int saved = errno, cancel_state = dist__cancel_disable();
+    set_runner(job, this_thread());
     dist_status refused, status = dist__call_run(job->backend, &job->batch, &job->opts, &refused);
     if (refused) skip_all(job);
     else deliver_rest(job);
     conclude(job, status);
+    set_runner(job, 0);
     dist__cancel_restore(cancel_state);
     errno = saved;
 }
@@ -210,6 +228,7 @@ static dist_status check(const struct dist_job *job) {
     if (job->maker != getpid())
         return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
     if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
+    if (is_runner(job)) return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");
     for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
         if (r->control && r->control->batch->job == job)
             return dist__refuse(DIST_DEADLOCK, 0, "job: this task is a part of it");

@@ -27,6 +27,7 @@ struct dist_job {
     struct dist__errand errand; /* in a backend's hands once it is queued */
     _Atomic(uint32_t) refs;     /* the caller's and the errand's [refs] */
     _Atomic(uint32_t) cancel;   /* asked for */
+    _Atomic(uintptr_t) runner;  /* the thread that runs it; 0: none */
     pid_t maker;
     dist_opts opts;
     const struct dist__backend *backend;
