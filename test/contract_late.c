@@ -169,7 +169,7 @@ static void check_around(const dist_job *job, struct trace *trace, const int *ou
 
 CASE_ON("G-06", items_that_end_close_to_the_limit_are_right_or_late, ON_ALL, 60) {
     uint32_t random = random_seed();
-    double limit = SANITIZED ? 0.2 : 0.1;
+    double limit = 0.4; /* a quick task may be held up for long, on a machine under load */
     for (unsigned round = 0; again(round, rounds(4, 4)); round++) {
         struct trace *trace = new_trace();
         int out[ITEMS];
@@ -377,7 +377,7 @@ CASE("P-32", items_that_are_handed_out_together_have_a_limit_each) {
     struct trace *trace = new_trace();
     int out[10];
     trace->polls = false;
-    for (size_t i = 0; i < 10; i++) trace->sleeps[i] = 0.06;
+    for (size_t i = 0; i < 10; i++) trace->sleeps[i] = 0.15;
     assert_int_equal(dist_map(step, numbers(), 10, out, .executor = X, .workers = 1, .chunk = 10,
                               .ctx = trace, .task_timeout = AMPLE),
                      DIST_OK);
