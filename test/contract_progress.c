@@ -30,7 +30,7 @@ static void work_with_a_bar(void *pause) {
 
 CASE("F-04", progress_prints_nothing_where_there_is_no_terminal) {
     static char text[OUTPUT_SIZE];
-    double pause = 0.005;
+    double pause = 0.02; /* long enough for a bar */
     int status;
     assert_int_equal(output_of(work_with_a_bar, &pause, text, &status), 0);
     assert_int_equal(status, 0);
@@ -89,7 +89,7 @@ static void work_without_a_title(void *pause) {
 
 CASE("F-04", without_a_title_there_is_no_bar) {
     static char text[OUTPUT_SIZE];
-    double pause = 0.005;
+    double pause = 0.02;
     int status;
     assert_int_equal(terminal_output_of(work_without_a_title, &pause, text, &status), 0);
     assert_int_equal(status, 0);
