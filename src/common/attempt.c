@@ -273,6 +273,7 @@ void dist__attempt_end(const struct dist__control *control, struct dist__record 
                           memory_order_relaxed);
 }
 
+/* Why its call tells the attempt to return, but for a failure below it. */
 static dist_status reason(const struct dist__record *record, uint64_t now) {
     const struct dist__control *control = record->control;
     /* relaxed: a fact by itself */
@@ -281,7 +282,7 @@ static dist_status reason(const struct dist__record *record, uint64_t now) {
     if (dist_token_cancelled(control->opts.token) || dist__control_is_cancelled(control))
         return DIST_CANCELLED;
     if (now && (now >= record->limit_ns || now >= control->deadline_ns)) return DIST_TIMEOUT;
-    return dist__control_past_stop(control, record->index) ? DIST_CANCELLED : DIST_OK;
+    return DIST_OK;
 }
 
 /* The time, if anybody asks for it. */
@@ -295,7 +296,10 @@ static uint64_t time_of(const struct dist__record *record) {
 dist_status dist__record_reason(const struct dist__record *record) {
     dist_status why = DIST_OK;
     for (const struct dist__record *r = record; r && !why; r = r->caller)
-        if (r->control) why = reason(r, time_of(r));
+        if (r->control) {
+            why = reason(r, time_of(r));
+            if (!why && dist__control_past_stop(r->control, r->index)) why = DIST_CANCELLED;
+        }
     return why;
 }
 

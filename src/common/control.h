@@ -179,12 +179,13 @@ bool dist__worker_turn(struct dist__control *control, struct dist__record *recor
 
 /* The bell: made, and perhaps found closed, while others look at it. */
 static inline int dist__control_bell(const struct dist__control *control) {
-    /* relaxed: a ring in vain, or none, does no harm: the supervisor never sleeps for long */
-    return atomic_load_explicit(&control->bell, memory_order_relaxed);
+    /* acquire: the descriptor and its file; pairs with [made]. A ring in vain, or none, does no
+     * harm: the supervisor never sleeps for long */
+    return atomic_load_explicit(&control->bell, memory_order_acquire);
 }
 
 static inline void dist__control_set_bell(struct dist__control *control, int bell) {
-    atomic_store_explicit(&control->bell, bell, memory_order_relaxed); /* see above */
+    atomic_store_explicit(&control->bell, bell, memory_order_release); /* see above [made] */
 }
 
 /* By dist_job_cancel. */
