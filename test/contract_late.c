@@ -172,7 +172,7 @@ static void check_around(const dist_job *job, struct trace *trace, const int *ou
 
 CASE_ON("G-06", items_that_end_close_to_the_limit_are_right_or_late, ON_ALL, 60) {
     uint32_t random = random_seed();
-    double limit = SANITIZED ? 0.2 : 0.1;
+    double limit = 0.4; /* a quick task may be held up for long, on a machine under load */
     for (unsigned round = 0; again(round, rounds(4, 4)); round++) {
         struct trace *trace = new_trace();
         int out[ITEMS];
@@ -181,7 +181,7 @@ CASE_ON("G-06", items_that_end_close_to_the_limit_are_right_or_late, ON_ALL, 60)
         trace->polls = round % 2;
         trace->spins = X == DIST_PROCESS && round % 3 == 2;
         for (size_t i = 0; i < ITEMS; i++)
-            if (random_below(&random, X == DIST_INLINE ? 8 : 4) == 0)
+            if (random_below(&random, X == DIST_INLINE ? 20 : 12) == 0)
                 trace->sleeps[i] = trace->spins
                                        ? limit + 400e-6 * random_below(&random, 1000) / 1000
                                        : limit * (0.85 + 0.25 * random_below(&random, 1000) / 1000);
@@ -383,7 +383,7 @@ CASE("P-32", items_that_are_handed_out_together_have_a_limit_each) {
     struct trace *trace = new_trace();
     int out[10];
     trace->polls = false;
-    for (size_t i = 0; i < 10; i++) trace->sleeps[i] = 0.06;
+    for (size_t i = 0; i < 10; i++) trace->sleeps[i] = 0.15;
     assert_int_equal(dist_map(step, numbers(), 10, out, .executor = X, .workers = 1, .chunk = 10,
                               .ctx = trace, .task_timeout = AMPLE),
                      DIST_OK);
