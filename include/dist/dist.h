@@ -116,7 +116,7 @@ typedef struct dist_error { /* everything known about one failed item, or one re
     char message[160];      /* from dist_fail, or "worker 2 (pid 41) killed by SIGSEGV" */
 } dist_error;
 
-typedef struct dist_event {  /* what hooks receive; valid until the hook returns */
+typedef struct dist_event {  /* what hooks and dist_job_next receive; a hook's ends with it */
     size_t index;            /* of the item */
     size_t done, failed;     /* items that have ended so far, and how many of these failed */
     size_t total;            /* items of the call */
@@ -139,8 +139,9 @@ typedef struct dist_token dist_token;
 /* Zero means "the default". Rows marked (*) are not built yet: setting one gives
  * DIST_UNSUPPORTED before anything runs.
  *
- * Callbacks (retry_if, on_start, on_finish) run in the calling thread, one at a time, while the
- * workers go on. worker_init and worker_exit run in the worker. */
+ * Callbacks (retry_if, on_start, on_finish) run in the calling thread (of a job: in the thread that
+ * runs it), one at a time, while the workers go on. worker_init and worker_exit run in the worker.
+ */
 typedef struct dist_opts {
     size_t size;            /* sizeof(dist_opts), filled in by DIST_OPTS: lets the struct grow */
     dist_executor executor; /* THREAD, PROCESS, INLINE; 0: $DIST_EXECUTOR, else THREAD */
@@ -170,22 +171,23 @@ typedef struct dist_opts {
     size_t chunk;
     size_t in_flight; /* (*) */
     bool silent;      /* go on after failures and return DIST_OK; look at them through .job */
-    bool unordered;   /* (*) */
-    bool deferred;    /* (*) */
+    bool unordered;   /* jobs only: dist_job_next delivers items as they end, not by index */
+    bool deferred;    /* jobs only: nothing runs before dist_job_start */
 
     /* THREAD, with .timeout or .token: the call returns at its limit or when it is cancelled even
      * if tasks are still running. They go on with copies of items, results and names (made at the
      * call), what they return is dropped, and dist does not touch memory of the caller any more.
      * What .ctx and pointers in items refer to must stay valid until such tasks have returned.
      * Their workers do not run .worker_exit (the call waits for a worker_init or worker_exit that
-     * runs at its limit), and the library must not be unloaded before they
-     * have returned. Not for dist_par and .in_place (DIST_INVALID). PROCESS
-     * ends its tasks anyway and INLINE cannot leave them: no effect. */
+     * runs at its limit), and the library must not be unloaded before they have returned. Not for
+     * dist_par and .in_place (DIST_INVALID). PROCESS ends its tasks anyway and INLINE cannot leave
+     * them: no effect. */
     bool abandon;
 
     /* Tasks write straight into out: no staging copy, but a task that fails may leave bytes in
      * its out[i]. PROCESS: takes effect where out lies in memory that is mapped shared
-     * (MAP_SHARED); elsewhere results are staged as without it. */
+     * (MAP_SHARED); elsewhere results are staged as without it. A retry finds what the failed
+     * attempt has left. */
     bool in_place;
 
     /* Stop after so many failures and return the status of the lowest one, even if .silent.
@@ -195,7 +197,7 @@ typedef struct dist_opts {
     /* Further attempts for a task that failed, crashed (PROCESS) or was late; 0: none. Only the
      * last attempt counts as the item's outcome. A chunk is tried again as a whole, unless
      * dist_fail_at named items: then these. A task that waits for its next attempt occupies no
-     * worker (INLINE: the calling thread waits). */
+     * worker (INLINE: the calling thread waits for it, and later items wait with it). */
     unsigned retries;
 
     /* Seconds before the first retry; doubled for each further one, at most 1024 times; each pause

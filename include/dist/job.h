@@ -18,8 +18,7 @@ extern "C" {
 /* For every parameter `seconds`: no limit. 0 only looks. */
 #define DIST_FOREVER (-1.0)
 
-/* ------------------------------------------------------------------ 4a. calls that go on by
- * themselves
+/* ------------------------------------------------------------------ 4a. calls that return at once
  *
  * As dist_map, dist_par and dist_apply, but they return a job at once; NULL and dist_last_error()
  * for bad arguments. THREAD and PROCESS: a thread of the shared pool does what the calling thread
@@ -51,8 +50,8 @@ DIST_API dist_status dist_job_state(const dist_job *job);
 
 /* Waits until the job has ended and returns how (always the same; dist_last_error() tells more), or
  * DIST_TIMEOUT after `seconds`: wait again later (dist_job_state tells this from a job that has
- * ended by its own limit). DIST_STATE: not started. DIST_DEADLOCK: called by a task of this very
- * job. */
+ * ended by its own limit). DIST_STATE: not started. DIST_DEADLOCK: called by a task or a hook
+ * of this very job. */
 DIST_API dist_status dist_job_wait(dist_job *job, double seconds);
 
 /* The next item that has ended, each one once: in index order, or with .unordered in the order in
@@ -72,7 +71,7 @@ DIST_API dist_status dist_job_cancel(dist_job *job, bool running_too);
 
 /* Waits until the job has ended, frees it and sets it to NULL; returns how it ended, as if it had
  * not been .silent. DIST_OK for NULL and for a job that was never started. DIST_DEADLOCK: called by
- * a task of this very job, which is not freed then. */
+ * a task or a hook of this very job, which is not freed then. */
 DIST_API dist_status dist_job_finish(dist_job **job);
 
 /* ------------------------------------------------------------------ 4b. looking at an ended job
@@ -86,7 +85,8 @@ DIST_API size_t dist_job_failures(const dist_job *job); /* items that failed or 
 DIST_API const dist_error *dist_job_failure_at(const dist_job *job, size_t k);
 
 /* How item `index` ended. NULL: it succeeded (or index is not below the count). A status of
- * DIST_SKIPPED: it never started. */
+ * DIST_SKIPPED: it never started. An item that failed and waited for a retry when the call stopped
+ * has its last attempt's failure. */
 DIST_API const dist_error *dist_job_outcome(const dist_job *job, size_t index);
 
 /* The result of the item or par task of that name; NULL if there is none, or no success. */
