@@ -155,6 +155,7 @@ static int use_job_of_parent(void *result, const void *item, void *ctx) {
 }
 
 CASE_ON("G-03", a_worker_has_jobs_of_its_own_only, ON_PROCESS, 30) {
+    if (!may_fork()) skip();
     struct scene *scene = new_scene();
     int out[ITEMS];
     dist_job *job = make_job(scene, out, false);
