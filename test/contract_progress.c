@@ -24,8 +24,8 @@ static int step(void *result, const void *item, void *ctx) {
 
 static void work_with_a_bar(void *pause) {
     int out[ITEMS];
-    exit(dist_map(step, numbers(), ITEMS, out, .executor = X, .workers = 2, .ctx = pause,
-                  .silent = true, .progress = "counting sheep"));
+    exit((int)dist_map(step, numbers(), ITEMS, out, .executor = X, .workers = 2, .ctx = pause,
+                       .silent = true, .progress = "counting sheep"));
 }
 
 CASE("F-04", progress_prints_nothing_where_there_is_no_terminal) {
@@ -83,8 +83,8 @@ CASE("F-04", progress_draws_a_bar_on_a_terminal) {
 
 static void work_without_a_title(void *pause) {
     int out[ITEMS];
-    exit(dist_map(step, numbers(), ITEMS, out, .executor = X, .workers = 2, .ctx = pause,
-                  .silent = true, .timeout = 60));
+    exit((int)dist_map(step, numbers(), ITEMS, out, .executor = X, .workers = 2, .ctx = pause,
+                       .silent = true, .timeout = 60));
 }
 
 CASE("F-04", without_a_title_there_is_no_bar) {
