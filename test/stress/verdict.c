@@ -13,7 +13,7 @@ struct worker {
     struct random random;
     uint64_t number;    /* of its attempt; its own until it has ended, then the parent's */
     bool found_out;     /* that it is condemned */
-    bool done;          /* all attempts of this round */
+    uint64_t last;      /* attempt of this round, however many workers they cost */
     uint64_t condemned; /* the limit that the parent was told; 0: none */
     _Atomic(bool) ended;
 };
@@ -24,14 +24,13 @@ static uint64_t killed, died, asked;
 
 static void run_attempts(size_t place) {
     struct worker *self = &worker[place];
-    for (uint64_t last = self->number + ATTEMPTS; self->number < last;) {
+    while (self->number < self->last) {
         dist__verdict_begin(&verdict[place], ++self->number);
         if (random_below(&self->random, 4) == 0) random_delay(&self->random);
         if (random_below(&self->random, BY_ITSELF) == 0) return;
         self->found_out = !dist__verdict_end(&verdict[place]);
         if (self->found_out) return;
     }
-    self->done = true;
 }
 
 static void *work(void *arg) {
@@ -71,16 +70,15 @@ static bool bury(size_t place) {
     self->lives = false;
     CHECK(self->condemned == 0 || self->condemned == self->number);
     CHECK(!self->found_out || self->condemned);
-    if (self->done) CHECK(!self->condemned);
     killed += self->found_out;
-    died += !self->found_out && !self->done;
+    died += !self->found_out && self->number < self->last;
     return true;
 }
 
 static void play(uint64_t seed) {
     struct random random = random_from(seed);
     for (size_t place = 0; place < WORKERS; place++) {
-        worker[place].done = false;
+        worker[place].last = worker[place].number + ATTEMPTS;
         spawn(place, &random);
     }
     for (bool any = true; any;) {
@@ -89,7 +87,7 @@ static void play(uint64_t seed) {
             if (!worker[place].lives) continue;
             any = true;
             look(place, &random);
-            if (bury(place) && !worker[place].done) spawn(place, &random);
+            if (bury(place) && worker[place].number < worker[place].last) spawn(place, &random);
         }
         if (random_below(&random, 16) == 0) sched_yield();
     }
