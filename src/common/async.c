@@ -42,9 +42,6 @@ static void unref(struct dist_job *job) {
     dist__job_free(job);
 }
 
-static const char never_started[] = "never started: the call had stopped before";
-static const dist_error skipped = {.status = DIST_SKIPPED};
-
 /* What nobody has told of: a worker process may die between its item's end and the note. */
 static void deliver_rest(struct dist_job *job) {
     for (size_t i = 0; job->ended < job->batch.n && i < job->batch.n; i++)
@@ -56,7 +53,7 @@ static void deliver_rest(struct dist_job *job) {
 static void skip_all(struct dist_job *job) {
     dist__outcome_skip(&job->batch.outcome, 0, job->batch.n);
     dist__outcome_sort(&job->batch.outcome);
-    dist__job_observe(job, (struct dist__span){0, job->batch.n}, &skipped);
+    dist__job_observe(job, (struct dist__span){0, job->batch.n}, &dist__skipped);
 }
 
 /* Keeps how it ended; nobody sees it yet. */
@@ -305,15 +302,11 @@ static void find_error(struct dist_job *job, size_t index, uint32_t phase) {
     else dist__outcome_find(&job->batch.outcome, index, &job->error);
 }
 
-static void skip_error(dist_error *error) {
-    error->status = DIST_SKIPPED;
-    memcpy(error->message, never_started, sizeof never_started);
-}
-
 static void fill_event(struct dist_job *job, size_t index, uint32_t phase, dist_event *event) {
     const struct dist__batch *batch = &job->batch;
     job->delivered++;
-    job->error = (dist_error){.status = DIST_OK, .index = index};
+    job->error = dist__skipped; /* unless it has failed */
+    job->error.index = index;
     dist__batch_describe(batch, &job->error);
     *event = (dist_event){.index = index,
                           .total = batch->n,
@@ -324,7 +317,6 @@ static void fill_event(struct dist_job *job, size_t index, uint32_t phase, dist_
         event->result = dist__batch_result(batch, index);
     } else {
         if (job->item[index] == BADLY) find_error(job, index, phase);
-        else skip_error(&job->error);
         job->failed += job->item[index] == BADLY;
         event->error = &job->error;
     }

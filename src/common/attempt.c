@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { WAIT_NS = 10000000 }; /* for the supervisor, between two looks whether it has left */
@@ -67,10 +66,7 @@ bool dist__control_count(struct dist__control *control, const struct dist__note 
 
 /* A failure that may stop the call: the worker does not go on to items above it. Not if the
  * supervisor is busy with a task, which may wait for an item that this worker is to run. */
-static void wait_until_heard(struct dist__control *control, const struct dist__note *note,
-                             bool may_stop) {
-    struct dist__ring *ring = &control->desk->ring[note->worker];
-    if (!may_stop) return;
+static void wait_until_heard(struct dist__control *control, struct dist__ring *ring) {
     while (!is_deserted(control) && !has_stepped_in(control)) {
         dist__ring_await(ring);
         if (dist__ring_heard(ring)) return;
@@ -104,7 +100,7 @@ void dist__worker_tell(struct dist__control *control, struct dist__record *recor
     }
     bool may_stop = dist__control_count(control, &note);
     push_note(control, &note);
-    wait_until_heard(control, &note, may_stop);
+    if (may_stop) wait_until_heard(control, &control->desk->ring[note.worker]);
 }
 
 void dist__worker_succeeded(struct dist__control *control, struct dist__record *record,
@@ -186,7 +182,7 @@ static uint64_t draw_turn(const struct dist__control *control) {
 /* The worker is the supervisor: it goes on with that while it waits. */
 static void wait_as_supervisor(struct dist__control *control, struct dist__record *record,
                                uint64_t until_ns) {
-    struct pollfd polled[2];
+    struct pollfd polled[DIST__CONTROL_FDS];
     dist__control_arm(control);
     tell_oneself(control, record, NULL);
     if (!dist__control_has_ended(control)) dist__control_sleep(control, polled, 0, until_ns);
@@ -251,13 +247,13 @@ void dist__attempt_begin(struct dist__control *control, struct dist__record *rec
     record->limit_ns = UINT64_MAX;
     /* before the clock starts: the ring may be full, or the hook be called right here */
     if (control->opts.on_start) dist__worker_tell(control, record, DIST__STARTED, items, NULL);
-    if (control->heard || control->limited) record->began_ns = dist__now_ns();
+    if (control->timed) record->began_ns = dist__now_ns();
     if (control->rings) {
         struct dist__ring *ring = &control->desk->ring[record->worker];
         /* relaxed: for the supervisor's information */
         atomic_store_explicit(&ring->running_begin, items.begin, memory_order_relaxed);
         atomic_store_explicit(&ring->running_end, items.end, memory_order_relaxed);
-        if (control->heard || control->limited)
+        if (control->timed)
             atomic_store_explicit(&ring->running_since, record->began_ns, memory_order_relaxed);
     }
     double limit = control->limited ? dist__attempt_limit(control, items.begin) : 0;
@@ -324,7 +320,7 @@ static void explain(struct dist__record *record, dist_status why, uint64_t now) 
 int dist__attempt_verdict(struct dist__record *record, int code) {
     const struct dist__control *control = record->control;
     uint64_t now = record->now_ns = time_of(record);
-    if (control->heard || control->limited) record->took_ns = now - record->began_ns;
+    if (control->timed) record->took_ns = now - record->began_ns;
     dist_status why = record->told;
     if (!why && !dist__control_past_stop(control, record->index)) why = reason(record, now);
     if (why == DIST_OK) return code;
@@ -413,10 +409,7 @@ bool dist__attempt_items(struct dist__control *control, const struct dist__batch
         if (!record->begun)
             stays = may_start(control, record, items.begin) && dist__worker_begin(control, record);
         if (!stays || !dist__worker_turn(control, record, items.begin)) break;
-        size_t end = items.begin + 1;
-        if (batch->kind == DIST__MAP_CHUNKS) end = dist__batch_chunk_end(batch, items.begin);
-        if (end > items.end) end = items.end;
-        items.begin += attempt(&to, (struct dist__span){items.begin, end});
+        items.begin += attempt(&to, dist__batch_piece(batch, items));
     }
     if (items.begin < items.end) dist__worker_tell(control, record, DIST__LEFT_OUT, items, NULL);
     return stays;

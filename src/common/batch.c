@@ -6,7 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STAGE_SIZE = 4096 };
+enum {
+    STAGE_SIZE = 4096,
+    HAND_OUT_NS = 50000, /* aim of one hand-out, */
+    GROWTH = 8           /* and most that it grows at a time */
+};
 
 size_t dist__batch_units(const struct dist__batch *batch) {
     if (batch->chunk) return (batch->n - 1) / batch->chunk + 1;
@@ -31,6 +35,16 @@ size_t dist__batch_chunk_end(const struct dist__batch *batch, size_t i) {
     size_t of_larger = larger * (small + 1);
     if (i < of_larger) return (i / (small + 1) + 1) * (small + 1);
     return of_larger + ((i - of_larger) / small + 1) * small;
+}
+
+uint64_t dist__batch_next_want(const struct dist__batch *batch, uint64_t count, uint64_t took_ns,
+                               uint64_t drawn) {
+    if (batch->chunk || batch->kind == DIST__MAP_CHUNKS) return 1;
+    uint64_t want = count * HAND_OUT_NS / (took_ns ? took_ns : 1), units = batch->n;
+    if (want > count * GROWTH) want = count * GROWTH;
+    uint64_t fair = drawn < units ? (units - drawn) / (2 * (uint64_t)batch->workers) : 0;
+    if (want > fair) want = fair;
+    return want ? want : 1;
 }
 
 static int call(const struct dist__batch *batch, size_t i, size_t n, void *result,

@@ -48,6 +48,21 @@ struct dist__span dist__batch_items(const struct dist__batch *batch, size_t begi
 /* For chunk functions: where the chunk that holds item i ends. */
 size_t dist__batch_chunk_end(const struct dist__batch *batch, size_t i);
 
+/* What of these items runs at once: one item, or for chunk functions what they hold of one chunk.
+ */
+static inline struct dist__span dist__batch_piece(const struct dist__batch *batch,
+                                                  struct dist__span items) {
+    size_t end = items.begin + 1;
+    if (batch->kind == DIST__MAP_CHUNKS) end = dist__batch_chunk_end(batch, items.begin);
+    return (struct dist__span){items.begin, end < items.end ? end : items.end};
+}
+
+/* How many units to hand out next, where workers draw from one cursor: as many as last for some 50
+ * us, as the last `count` lasted `took_ns`; no more than a fair part of those that are not drawn.
+ */
+uint64_t dist__batch_next_want(const struct dist__batch *batch, uint64_t count, uint64_t took_ns,
+                               uint64_t drawn);
+
 /* Runs units begin..end-1 in the calling thread as the current task `record`, stages their
  * results, and tells batch->outcome what failed and what was skipped. */
 void dist__batch_run(struct dist__batch *batch, size_t begin, size_t end,

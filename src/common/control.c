@@ -4,7 +4,6 @@
 #include "token.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +48,7 @@ void dist__control_open(struct dist__control *control, struct dist__batch *batch
         control->limited |= batch->tasks[i].timeout > 0;
         control->retried |= batch->tasks[i].retries != 0;
     }
+    control->timed = control->heard || control->limited;
     dist__token_ref(opts->token);
     dist__control_set_bell(control, -1);
     /* a bit for each item; without the memory an item may be told to start more than once */
@@ -161,10 +161,8 @@ bool dist__control_due(struct dist__control *control, struct dist__span *items) 
 }
 
 void dist__control_drop_retries(struct dist__control *control) {
-    size_t kept = 0;
-    size_t count = control->waiting_count;
-    control->waiting_count =
-        0; /* hooks are told meanwhile, and none of these is waiting any more */
+    size_t kept = 0, count = control->waiting_count;
+    control->waiting_count = 0; /* hooks are told meanwhile, and see none of these waiting */
     for (size_t k = 0; k < count; k++) {
         struct dist__retry retry = control->waiting[k];
         if (dist__control_has_ended(control) ||
@@ -380,15 +378,13 @@ void dist__control_hear_last(struct dist__control *control, unsigned worker) {
 }
 
 static void skip(struct dist__control *control, struct dist__span items) {
-    static const dist_error skipped = {.status = DIST_SKIPPED,
-                                       .message = "never started: the call had stopped before"};
     if (items.begin >= items.end) return;
     if (items.begin < control->lowest_open) {
         control->lowest_open = items.begin;
         control->open_attempts = control->open_worker = 0;
     }
     dist__outcome_skip(&control->batch->outcome, items.begin, items.end);
-    if (control->observe) control->observe(control->batch->job, items, &skipped);
+    if (control->observe) control->observe(control->batch->job, items, &dist__skipped);
 }
 
 /* They had attempts, and the next one was already handed out, but not begun. */
@@ -487,7 +483,7 @@ int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nf
     struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000),
                              .tv_nsec = (long)(ns % 1000000000)};
     int ready =
-        ppoll(polled, count + 2,
+        ppoll(polled, count + DIST__CONTROL_FDS,
               next == UINT64_MAX && !deaf && !capped && !control->more ? NULL : &limit, NULL);
     if (ready < 0 && errno != EINTR) poll(NULL, 0, 1); /* too many descriptors for the system */
     if (ready > 0 && polled[0].revents & POLLNVAL)

@@ -31,6 +31,8 @@ struct dist__desk {
     struct dist__ring ring[];           /* one for each worker */
 };
 
+enum { DIST__CONTROL_FDS = 2 }; /* of what dist__control_sleep polls, before the backend's own */
+
 struct dist__retry { /* items that wait for their next attempt, or may have it now */
     uint64_t due_ns;
     struct dist__span items;
@@ -44,6 +46,7 @@ struct dist__control {
     uint64_t turn_ns;               /* between two starts; 0: no rate */
     bool limited;                   /* attempts have limits of their own */
     bool heard;                     /* hooks want to hear of each item */
+    bool timed;                     /* the time of each attempt is taken: one of both */
     bool told;                      /* the supervisor wants to hear of each, too */
     bool held;                      /* the backend takes no due items now */
     bool more;                      /* notes are left: the next sleep is none */
@@ -155,9 +158,9 @@ void dist__control_ring(const struct dist__control *control);
  * that wakes it from its next sleep. */
 void dist__control_arm(struct dist__control *control);
 
-/* Sleeps until the bell, one of `count` descriptors in polled[2..], the token, or a time:
- * `until_ns` or whatever of the call's own comes first. polled[0] and polled[1] are filled in here.
- * Returns as poll does. Draws the progress. */
+/* Sleeps until the bell, one of `count` descriptors behind the first DIST__CONTROL_FDS of
+ * polled[], which are filled in here, the token, or a time: `until_ns` or whatever of the call's
+ * own comes first. Returns as poll does. Draws the progress. */
 int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nfds_t count,
                         uint64_t until_ns);
 

@@ -12,7 +12,7 @@ static void run_items(struct dist__batch *batch, struct dist__record *record) {
 /* Retries come right after their item: the thread waits for them. */
 static void run_retries(struct dist__batch *batch, struct dist__record *record) {
     struct dist__control *control = batch->control;
-    struct pollfd polled[2];
+    struct pollfd polled[DIST__CONTROL_FDS];
     struct dist__span items;
     while (control->waiting_count) {
         if (dist__control_due(control, &items)) {

@@ -99,9 +99,8 @@ static const dist_error *skipped_item(const dist_job *job, size_t index) {
     struct dist__skipped_block *block = skipped_block((dist_job *)job, index);
     if (!block) return &nameless;
     dist_error *error = &block->error[index % DIST__SKIPPED_BLOCK];
-    *error = (dist_error){.status = DIST_SKIPPED,
-                          .index = index,
-                          .message = "never started: the call had stopped before"};
+    *error = dist__skipped;
+    error->index = index;
     dist__batch_describe(&job->batch, error);
     return error;
 }

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+const dist_error dist__skipped = {.status = DIST_SKIPPED,
+                                  .message = "never started: the call had stopped before"};
+
 /* Makes room for one more element. Returns false, and leaves all as it was, without memory. */
 static bool grow(void **array, size_t count, size_t *room, size_t element_size) {
     if (count < *room) return true;

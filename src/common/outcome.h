@@ -50,6 +50,9 @@ void dist__outcome_skip(struct dist__outcome *outcome, size_t begin, size_t end)
  */
 void dist__outcome_cut(struct dist__outcome *outcome, size_t index);
 
+/* What is told of an item that never started; its index and names are still missing. */
+extern const dist_error dist__skipped;
+
 /* The failure of item `index`, if there is one that was kept. Thread-safe. */
 void dist__outcome_find(struct dist__outcome *outcome, size_t index, dist_error *error);
 

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 enum {
-    CONTROL_FDS = 2,     /* of polled[], before the pidfds */
     POLL_MS = 2,         /* between looks where the kernel has no pidfd */
     GRACE_NS = 200000000 /* between SIGTERM and SIGKILL */
 };
@@ -185,7 +184,8 @@ static bool bury(struct dist__supervisor *s, unsigned place) {
 /* If the host has closed descriptors that are not its own, the pids must do. */
 static bool lost_pidfd(struct dist__supervisor *s, nfds_t count) {
     bool lost = false;
-    for (nfds_t k = 0; k < count; k++) lost |= (s->polled[CONTROL_FDS + k].revents & POLLNVAL) != 0;
+    for (nfds_t k = 0; k < count; k++)
+        lost |= (s->polled[DIST__CONTROL_FDS + k].revents & POLLNVAL) != 0;
     for (unsigned place = 0; lost && place < s->call.batch->workers; place++)
         s->member[place].pidfd = -1;
     return lost;
@@ -195,7 +195,7 @@ static bool lost_pidfd(struct dist__supervisor *s, nfds_t count) {
  * order of the places; else each worker must be looked at. */
 static bool sleep_until_death(struct dist__supervisor *s, uint64_t until_ns) {
     struct dist__control *control = s->call.batch->control;
-    struct pollfd *polled = s->polled + CONTROL_FDS;
+    struct pollfd *polled = s->polled + DIST__CONTROL_FDS;
     nfds_t count = 0; /* of pidfds: poll refuses more entries than a process may have open */
     bool all = true;
     for (unsigned place = 0; place < s->call.batch->workers; place++) {
@@ -219,7 +219,7 @@ static bool sleep_until_death(struct dist__supervisor *s, uint64_t until_ns) {
 
 void dist__member_wait(struct dist__supervisor *s, uint64_t until_ns) {
     bool asked = sleep_until_death(s, until_ns), any = false, explained = false;
-    const struct pollfd *polled = s->polled + CONTROL_FDS;
+    const struct pollfd *polled = s->polled + DIST__CONTROL_FDS;
     for (unsigned place = 0, k = 0; place < s->call.batch->workers; place++) {
         const struct dist__member *m = &s->member[place];
         if (!m->pid) continue;

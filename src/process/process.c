@@ -115,7 +115,7 @@ static dist_status prepare(struct dist__supervisor *s, struct dist__batch *batch
     bool in_place = batch->in_place && bytes && dist__is_mapped_shared(batch->out, bytes);
     *s = (struct dist__supervisor){.call = {.batch = batch, .parent = getpid()}};
     s->member = calloc(batch->workers, sizeof *s->member);
-    s->polled = calloc(batch->workers + 2, sizeof *s->polled); /* two for the control */
+    s->polled = calloc(batch->workers + DIST__CONTROL_FDS, sizeof *s->polled);
     s->lost = calloc(batch->workers, sizeof *s->lost);
     s->lost_room = batch->workers;
     if (!s->member || !s->polled || !s->lost)

@@ -13,8 +13,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { CHUNK_NS = 50000, GROWTH = 8 }; /* of one draw: as long as it lasts, as it grows */
-
 /* ------------------------------------------------------------------ becoming a worker */
 
 static bool flush_all_at_end;
@@ -149,11 +147,10 @@ static void run_items(const struct dist__process_call *call, struct dist__span i
         return;
     }
     while (items.begin < items.end) {
-        size_t end = dist__batch_chunk_end(call->batch, items.begin);
-        if (end > items.end) end = items.end;
-        run_chunk(call, (struct dist__span){items.begin, end}, record);
+        struct dist__span chunk = dist__batch_piece(call->batch, items);
+        run_chunk(call, chunk, record);
         dist__claim_count(&call->region.claim[record->worker]);
-        items.begin = end;
+        items.begin = chunk.end;
     }
 }
 
@@ -221,32 +218,13 @@ static void attempt_items(const struct dist__process_call *call, struct dist__sp
     struct dist__control *control = call->batch->control;
     while (items.begin < items.end) {
         if (!dist__worker_turn(control, record, items.begin)) return;
-        size_t end = items.begin + 1;
-        if (call->batch->kind == DIST__MAP_CHUNKS)
-            end = dist__batch_chunk_end(call->batch, items.begin);
-        if (end > items.end) end = items.end;
+        struct dist__span next = dist__batch_piece(call->batch, items);
         bool pending = dist__region_state(&call->region, items.begin) == DIST__ITEM_PENDING;
-        struct dist__span next = {items.begin, end};
         items.begin += pending ? attempt(call, next, record) : 1; /* never twice */
     }
 }
 
 /* ------------------------------------------------------------------ the life of a worker */
-
-/* How many units to draw: as many as last for CHUNK_NS, but no more than a fair part of the rest.
- */
-static uint64_t next_want(const struct dist__process_call *call, uint64_t units, uint64_t count,
-                          uint64_t took) {
-    const struct dist__batch *batch = call->batch;
-    if (batch->chunk || batch->kind == DIST__MAP_CHUNKS) return 1;
-    uint64_t want = count * CHUNK_NS / (took ? took : 1);
-    if (want > count * GROWTH) want = count * GROWTH;
-    /* relaxed: an estimate */
-    uint64_t drawn = atomic_load_explicit(&call->region.shared->cursor, memory_order_relaxed);
-    uint64_t fair = drawn < units ? (units - drawn) / (2 * (uint64_t)batch->workers) : 0;
-    if (want > fair) want = fair;
-    return want ? want : 1;
-}
 
 static void run(const struct dist__process_call *call, struct dist__span items,
                 struct dist__record *record) {
@@ -289,7 +267,9 @@ static void work(struct dist__process_call *call, unsigned place, struct dist__r
         size_t count = items.end - items.begin;
         run(call, items, record);
         uint64_t now = dist__now_ns();
-        want = next_want(call, dist__batch_units(call->batch), count, now - before);
+        /* relaxed: an estimate */
+        uint64_t drawn = atomic_load_explicit(&call->region.shared->cursor, memory_order_relaxed);
+        want = dist__batch_next_want(call->batch, count, now - before, drawn);
         before = now;
     }
     if (control) dist__worker_end(control, record);

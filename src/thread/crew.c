@@ -13,9 +13,7 @@
 #include <unistd.h>
 
 enum {
-    CHUNK_NS = 50000,      /* aim of one hand-out, */
     MOST_HEARINGS = 8,     /* at the limit of an abandoned call, whose workers may go on telling */
-    GROWTH = 8,            /* and most that it grows at a time */
     PATIENCE_NS = 50000000 /* without any worker, before the caller works itself */
 };
 static const uint64_t LONG_PATIENCE_NS = 5000000000; /* or gives up, if it must be able to leave */
@@ -152,16 +150,12 @@ static bool draw(struct crew *crew, uint64_t want, struct dist__span *items) {
     return true;
 }
 
-/* As many units as last for CHUNK_NS, but no more than a fair part of the rest. */
 static uint64_t next_want(const struct crew *crew, uint64_t want, uint64_t took_ns) {
-    if (crew->batch->chunk || crew->batch->kind == DIST__MAP_CHUNKS || crew->control->turn_ns)
-        return 1;
-    uint64_t next = want * CHUNK_NS / (took_ns ? took_ns : 1);
-    if (next > want * GROWTH) next = want * GROWTH;
-    uint64_t drawn = atomic_load_explicit(&crew->cursor, memory_order_relaxed); /* an estimate */
-    uint64_t fair = drawn < crew->units ? (crew->units - drawn) / (2 * (uint64_t)crew->width) : 0;
-    if (next > fair) next = fair;
-    return next ? next : 1;
+    if (crew->control->turn_ns)
+        return 1; /* what a worker holds while it waits, nobody else can run */
+    /* relaxed: an estimate */
+    uint64_t drawn = atomic_load_explicit(&crew->cursor, memory_order_relaxed);
+    return dist__batch_next_want(crew->batch, want, took_ns, drawn);
 }
 
 static void work_in(struct crew *crew, unsigned number, bool direct) {
@@ -348,7 +342,7 @@ static void end_all(struct crew *crew) {
 
 static void supervise(struct crew *crew) {
     struct dist__control *control = crew->supervised->control;
-    struct pollfd polled[2];
+    struct pollfd polled[DIST__CONTROL_FDS];
     if (!dist__control_check(control)) invite(crew, crew->width);
     uint64_t patience = crew->copy ? LONG_PATIENCE_NS : PATIENCE_NS, alone_ns = 0;
     for (;;) {
