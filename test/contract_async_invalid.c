@@ -47,7 +47,7 @@ CASE("G-15", bad_options_give_no_job) {
     assert_all_refuse(*DIST_OPTS(.executor = DIST_AUTO), DIST_UNSUPPORTED, "executor");
     REFUSED(DIST_UNSUPPORTED, "in_flight", .in_flight = 1);
     REFUSED(DIST_UNSUPPORTED, "trace", .trace = "trace");
-    REFUSED(DIST_UNSUPPORTED, "tasks_per_worker", .tasks_per_worker = 1);
+    REFUSED(DIST_INVALID, "tasks_per_worker", .tasks_per_worker = 1);
     REFUSED(DIST_INVALID, "timeout", .timeout = -1);
     REFUSED(DIST_INVALID, "timeout", .timeout = NAN);
     REFUSED(DIST_INVALID, "task_timeout", .task_timeout = -0.1);

@@ -135,19 +135,33 @@ CASE("P-13", two_tasks_of_one_name_are_refused) {
 static const struct {
     const char *name;
     size_t offset, size;
-} not_built[] = {
-    OPTION(in_flight), OPTION(pool), OPTION(tasks_per_worker), OPTION(worker_memory), OPTION(trace),
+} not_built[] =
+    {
+        OPTION(in_flight),
+        OPTION(trace),
+},
+  of_pools[] = {
+      OPTION(stack_size),  OPTION(tasks_per_worker), OPTION(worker_memory),
+      OPTION(max_pending), OPTION(strict),
 };
 
-static void set_option(dist_opts *opts, size_t k) {
-    memset((char *)opts + not_built[k].offset, 1, not_built[k].size);
+static void set_option(dist_opts *opts, size_t offset, size_t size) {
+    memset((char *)opts + offset, 1, size);
 }
 
 CASE("G-15", each_option_that_is_not_built_is_named) {
     for (size_t k = 0; k < N(not_built); k++) {
         dist_opts opts = {.size = sizeof opts, .executor = X};
-        set_option(&opts, k);
+        set_option(&opts, not_built[k].offset, not_built[k].size);
         assert_all_refuse(&opts, DIST_UNSUPPORTED, not_built[k].name);
+    }
+}
+
+CASE("G-15", an_option_of_pools_is_refused_by_calls) {
+    for (size_t k = 0; k < N(of_pools); k++) {
+        dist_opts opts = {.size = sizeof opts, .executor = X};
+        set_option(&opts, of_pools[k].offset, of_pools[k].size);
+        assert_all_refuse(&opts, DIST_INVALID, of_pools[k].name);
     }
 }
 
@@ -225,7 +239,10 @@ static dist_opts random_options(uint32_t *random) {
     dist_opts opts = {.size = sizeof opts, .executor = X};
     if (chance(random, 15)) opts.executor = wrong[random_below(random, 3)];
     if (chance(random, 20)) opts.size = random_next(random) % (2 * sizeof opts);
-    if (chance(random, 8)) set_option(&opts, random_below(random, N(not_built)));
+    if (chance(random, 8)) {
+        size_t k = random_below(random, N(not_built));
+        set_option(&opts, not_built[k].offset, not_built[k].size);
+    }
     if (chance(random, 2)) opts.workers = random_below(random, X == DIST_PROCESS ? 4 : 20);
     if (chance(random, 2)) opts.chunk = sizes[random_below(random, N(sizes))];
     if (chance(random, 3)) opts.max_failures = sizes[random_below(random, N(sizes))];

@@ -217,7 +217,23 @@ typedef struct dist_opts {
         const void *extras; /* the same, for DIST_DEFINE functions */
     };
 
-    dist_pool *pool; /* (*) */
+    /* Run in these workers instead of others (pool.h). .workers then is how many of them at most;
+     * .executor must be theirs or 0. Options of workers (worker_init, worker_exit, cpus and those
+     * below up to .strict) belong to the pool: DIST_INVALID here. NULL: none. */
+    dist_pool *pool;
+    size_t ctx_size; /* PROCESS pool: so many bytes at .ctx are copied for the workers; 0: none */
+
+    /* Of dist_pool_open only, else DIST_INVALID: */
+    size_t stack_size;       /* THREAD: bytes of each worker's stack; 0: the system's default */
+    size_t tasks_per_worker; /* PROCESS: a worker is replaced after so many tasks; 0: never */
+    size_t worker_memory;    /* PROCESS: it is replaced, between two tasks, when so many bytes of
+                              * it are resident; 0: never */
+    size_t max_pending;      /* jobs that may wait to begin: submitting one more waits for room, or
+                              * fails (.no_wait); 0: any number */
+    bool strict;             /* PROCESS: DIST_STATE if other threads run, whose locks workers would
+                              * inherit */
+
+    bool no_wait; /* jobs only: DIST_FULL rather than waiting for room in the pool (.max_pending) */
 
     /* Where dist_alloc in tasks takes memory from. NULL: a nested call has its caller's, others
      * have none. */
@@ -242,7 +258,6 @@ typedef struct dist_opts {
     /* Runs in each worker whose worker_init returned 0, after its last task, before the call
      * returns; not in a worker process that was killed. */
     void (*worker_exit)(void *state, unsigned worker, void *user);
-    size_t tasks_per_worker, worker_memory; /* (*) */
 
     /* Hooks: an item starts (its first attempt), an item has ended (its last attempt; not called
      * for items that never started). In the order in which it happened. */
@@ -361,7 +376,9 @@ DIST_API const dist_error *dist_last_error(void);
 
 /* 5. inside a task, 6. arenas and tokens: task.h */
 
-/* ------------------------------------------------------------------ 7. the library */
+/* 7. pools: pool.h */
+
+/* ------------------------------------------------------------------ 8. the library */
 
 /* CPUs that this process may use now: the least of affinity mask, cgroup quota (v1 and v2, rounded
  * up) and online CPUs, at least 1. $DIST_WORKERS, if it is a positive number, replaces all that. */
@@ -373,7 +390,7 @@ DIST_API void dist_shutdown(void);
 
 DIST_API const char *dist_version(void); /* "0.1.0" */
 
-/* ------------------------------------------------------------------ 8. splitting a range
+/* ------------------------------------------------------------------ 9. splitting a range
  *
  * Pure functions. What lies past the end is an empty range; so is everything for parts or size 0.
  */
@@ -416,6 +433,8 @@ DIST_API dist_range dist_chunk(size_t n, size_t size, size_t k);
 #include "job.h"
 
 #include "task.h"
+
+#include "pool.h"
 
 #include "define.h"
 

@@ -74,6 +74,11 @@ DIST_API dist_status dist_job_cancel(dist_job *job, bool running_too);
  * a task or a hook of this very job, which is not freed then. */
 DIST_API dist_status dist_job_finish(dist_job **job);
 
+/* Gives the job up and sets it to NULL: it runs to its end and frees itself. What its call was
+ * given must stay valid until then; .on_finish and dist_pool_wait tell when. DIST_STATE: not
+ * started. */
+DIST_API dist_status dist_job_detach(dist_job **job);
+
 /* ------------------------------------------------------------------ 4b. looking at an ended job
  *
  * Before the end there are no failures and no outcomes. */

@@ -8,6 +8,7 @@
 #include "call.h"
 #include "error.h"
 #include "job.h"
+#include "pool.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -102,9 +103,34 @@ static void run(struct dist_job *job) {
     errno = saved;
 }
 
+/* It has ended, for all to see. */
+static void end(struct dist_job *job) {
+    struct dist_pool *pool = job->entered ? job->batch.pool : NULL;
+    publish(job);
+    if (pool) dist__pool_end_call(pool);
+}
+
 static void run_here(struct dist_job *job) {
     run(job);
-    publish(job);
+    end(job);
+}
+
+/* It has not begun, and will not. */
+static void end_unrun(struct dist_job *job) {
+    struct dist__batch *batch = &job->batch;
+    batch->cut = DIST_CANCELLED;
+    /* relaxed: see dist_job_cancel */
+    atomic_store_explicit(&job->cancel, 1, memory_order_relaxed);
+    skip_all(job);
+    conclude(job, dist__refuse(DIST_CANCELLED, 0, "cancelled before it began"));
+    end(job);
+}
+
+/* Moves a job that has not begun to UNDER_WAY. False: somebody else has. */
+static bool begin(struct dist_job *job) {
+    if (!move(job, DIST__QUEUED, DIST__UNDER_WAY)) return false;
+    if (job->batch.pool && dist__pool_unqueue(job->batch.pool, job)) unref(job);
+    return true;
 }
 
 static struct dist_job *job_of(struct dist__errand *errand) {
@@ -118,41 +144,57 @@ static bool run_errand(struct dist__errand *errand) {
 }
 
 static void errand_done(struct dist__errand *errand, bool ran) {
-    if (ran) publish(job_of(errand));
-    unref(job_of(errand));
+    struct dist_job *job = job_of(errand);
+    if (ran) end(job);
+    if (job->batch.pool) dist__pool_next(job->batch.pool);
+    unref(job);
 }
 
-static void do_errand(struct dist__errand *errand) { errand_done(errand, run_errand(errand)); }
-
-static void *errand_thread(void *errand) {
-    dist__thread_name("job", 0);
-    do_errand(errand);
-    return NULL;
-}
-
-/* A thread of its own, where no backend has any. */
-static void submit_to_new_thread(struct dist__errand *errand) {
-    pthread_t thread;
-    if (dist__thread_start(&thread, errand_thread, errand, NULL)) do_errand(errand);
-    else pthread_detach(thread);
-}
-
-static void submit(struct dist_job *job) {
-    void (*to)(struct dist__errand *) = submit_to_new_thread;
-    for (size_t i = 0; dist__backends[i]; i++)
-        if (dist__backends[i]->submit) to = dist__backends[i]->submit;
-    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
+void dist__job_submit(struct dist_job *job) {
     job->errand.run = run_errand;
     job->errand.done = errand_done;
-    to(&job->errand);
+    job->errand.of_pool = job->batch.pool != NULL;
+    /* one item: a worker of the pool does it alone; else somebody must look after the workers */
+    bool direct = job->batch.pool && job->backend->pool_errand && job->batch.n == 1;
+    if (direct) job->backend->pool_errand(job->batch.pool, &job->errand);
+    else dist__errand_submit(&job->errand);
 }
 
-static void start(struct dist_job *job) {
-    if (job->backend->executor == DIST_INLINE) {
-        if (move(job, DIST__NEW, DIST__UNDER_WAY)) run_here(job);
-    } else if (move(job, DIST__NEW, DIST__QUEUED)) {
-        submit(job);
+void dist__job_drop(struct dist_job *job) {
+    if (move(job, DIST__QUEUED, DIST__UNDER_WAY)) end_unrun(job);
+    unref(job);
+}
+
+/* From QUEUED on, the job may be over at any time. */
+static dist_status submit(struct dist_job *job) {
+    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
+    if (!job->batch.pool) {
+        dist__job_submit(job);
+        return DIST_OK;
     }
+    dist_status refused = dist__pool_queue(job->batch.pool, job);
+    if (!refused) return DIST_OK;
+    if (move(job, DIST__QUEUED, DIST__NEW)) {
+        job->entered = false;
+        dist__pool_end_call(job->batch.pool);
+    }
+    unref(job);
+    return refused;
+}
+
+static dist_status start(struct dist_job *job) {
+    dist_status refused = DIST_OK;
+    bool here = job->backend->executor == DIST_INLINE;
+    if (job->batch.pool) refused = dist__pool_begin_call(job->batch.pool);
+    if (refused) return refused;
+    job->entered = job->batch.pool != NULL;
+    if (move(job, DIST__NEW, here ? DIST__UNDER_WAY : DIST__QUEUED)) {
+        if (!here) return submit(job);
+        run_here(job);
+    } else if (job->entered) {
+        dist__pool_end_call(job->batch.pool);
+    }
+    return DIST_OK;
 }
 
 dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__backend *backend,
@@ -179,8 +221,9 @@ dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__ba
     job->maker = getpid();
     atomic_init(&job->refs, 1);
     pthread_mutex_init(&job->lock, NULL);
-    if (!opts->deferred) start(job);
-    return job;
+    if (opts->deferred || start(job) == DIST_OK) return job;
+    unref(job);
+    return NULL;
 }
 
 /* ------------------------------------------------------------------ while it runs */
@@ -239,10 +282,6 @@ static int64_t until(uint64_t limit_ns) {
     return limit_ns > now ? (int64_t)(limit_ns - now) : 0;
 }
 
-static uint64_t limit_of(double seconds) {
-    return seconds < 0 ? UINT64_MAX : dist__after(dist__now_ns(), seconds);
-}
-
 static dist_status how_it_ended(const struct dist_job *job) {
     for (size_t i = 0; dist__backends[i]; i++)
         if (dist__backends[i]->rest) dist__backends[i]->rest();
@@ -253,8 +292,8 @@ static dist_status how_it_ended(const struct dist_job *job) {
 dist_status dist_job_wait(dist_job *job, double seconds) {
     dist_status refused = check(job);
     if (refused) return refused;
-    uint64_t limit = limit_of(seconds);
-    if (limit == UINT64_MAX && move(job, DIST__QUEUED, DIST__UNDER_WAY)) run_here(job);
+    uint64_t limit = dist__limit_of(seconds);
+    if (limit == UINT64_MAX && begin(job)) run_here(job);
     for (uint32_t phase; (phase = phase_of(job)) != DIST__ENDED;) {
         int64_t left = until(limit);
         if (left == 0)
@@ -265,7 +304,7 @@ dist_status dist_job_wait(dist_job *job, double seconds) {
 }
 
 static void begin_hurried(struct dist_job *job) {
-    if (move(job, DIST__QUEUED, DIST__UNDER_WAY)) run_here(job);
+    if (begin(job)) run_here(job);
     unref(job);
 }
 
@@ -328,7 +367,7 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
     dist_status refused = check(job);
     if (refused) return refused;
     if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
-    uint64_t limit = limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
     for (size_t index; job->delivered < job->batch.n;) {
         /* acquire: pairs with [changes] */
         uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
@@ -363,7 +402,7 @@ static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
 }
 
 size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
-    uint64_t limit = limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
     for (;;) {
         /* acquire: pairs with [any] */
         uint32_t ended = atomic_load_explicit(&any_ended, memory_order_acquire);
@@ -389,9 +428,9 @@ dist_status dist_job_start(dist_job *job) {
         return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
     if (phase_of(job) != DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was started before");
     int cancel_state = dist__cancel_disable();
-    start(job);
+    dist_status status = start(job);
     dist__cancel_restore(cancel_state);
-    return DIST_OK;
+    return status;
 }
 
 dist_status dist_job_state(const dist_job *job) {
@@ -400,17 +439,6 @@ dist_status dist_job_state(const dist_job *job) {
     if (phase == DIST__ENDED) return job->status;
     if (is_foreign(job)) return DIST_UNSUPPORTED;
     return phase == DIST__NEW ? DIST_PENDING : DIST_RUNNING;
-}
-
-/* It has not begun, and will not. */
-static void end_unrun(struct dist_job *job) {
-    struct dist__batch *batch = &job->batch;
-    batch->cut = DIST_CANCELLED;
-    /* relaxed: see dist_job_cancel */
-    atomic_store_explicit(&job->cancel, 1, memory_order_relaxed);
-    skip_all(job);
-    conclude(job, dist__refuse(DIST_CANCELLED, 0, "cancelled before it began"));
-    publish(job);
 }
 
 static bool was_cancelled(const struct dist_job *job) {
@@ -422,7 +450,7 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
     if (phase_of(job) != DIST__ENDED && job->maker != getpid())
         return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
-    if (move(job, DIST__NEW, DIST__UNDER_WAY) || move(job, DIST__QUEUED, DIST__UNDER_WAY)) {
+    if (move(job, DIST__NEW, DIST__UNDER_WAY) || begin(job)) {
         end_unrun(job);
         return DIST_OK;
     }
@@ -436,6 +464,16 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (job->control) dist__control_ring(job->control);
     pthread_mutex_unlock(&job->lock);
     dist__cancel_restore(cancel_state);
+    return DIST_OK;
+}
+
+dist_status dist_job_detach(dist_job **handle) {
+    if (!handle || !*handle) return DIST_OK;
+    dist_job *job = *handle;
+    if (phase_of(job) == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
+    *handle = NULL;
+    if (job->item) unref(job);
+    else dist__job_free(job);
     return DIST_OK;
 }
 

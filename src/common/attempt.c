@@ -1,5 +1,6 @@
 /* attempt.c - the worker's side of a call that is looked after. */
 #include "control.h"
+#include "pool.h"
 #include "token.h"
 
 #include <errno.h>
@@ -41,8 +42,8 @@ static void ring_bell(const struct dist__control *control) {
     if (dist__bell_must_ring(&control->desk->asleep)) dist__control_ring(control);
 }
 
-static void push_note(struct dist__control *control, const struct dist__note *note) {
-    struct dist__ring *ring = &control->desk->ring[note->worker];
+static void push_note(struct dist__control *control, struct dist__ring *ring,
+                      const struct dist__note *note) {
     while (!is_deserted(control)) {
         if (dist__ring_push(ring, note)) {
             ring_bell(control);
@@ -98,15 +99,16 @@ void dist__worker_tell(struct dist__control *control, struct dist__record *recor
         tell_oneself(control, record, &note);
         return;
     }
+    struct dist__ring *ring = &control->desk->ring[record->place];
     bool may_stop = dist__control_count(control, &note);
-    push_note(control, &note);
-    if (may_stop) wait_until_heard(control, &control->desk->ring[note.worker]);
+    push_note(control, ring, &note);
+    if (may_stop) wait_until_heard(control, ring);
 }
 
 void dist__worker_succeeded(struct dist__control *control, struct dist__record *record,
                             struct dist__span items) {
     if (control->rings) {
-        _Atomic(uint64_t) *finished = &control->desk->ring[record->worker].finished;
+        _Atomic(uint64_t) *finished = &control->desk->ring[record->place].finished;
         /* relaxed: one writer, and a number to look at */
         uint64_t so_far = atomic_load_explicit(finished, memory_order_relaxed);
         atomic_store_explicit(finished, so_far + (items.end - items.begin), memory_order_relaxed);
@@ -120,20 +122,22 @@ void dist__worker_succeeded(struct dist__control *control, struct dist__record *
 static bool enter_callback(const struct dist__control *control, const struct dist__record *record) {
     if (!control->rings) return true;
     /* seq_cst, both: says so, then looks; the supervisor leaves, then looks [deserted] */
-    atomic_store_explicit(&control->desk->ring[record->worker].in_callback, 1,
-                          memory_order_seq_cst);
+    atomic_store_explicit(&control->desk->ring[record->place].in_callback, 1, memory_order_seq_cst);
     return atomic_load_explicit(&control->desk->deserted, memory_order_seq_cst) == 0;
 }
 
 static void leave_callback(const struct dist__control *control, const struct dist__record *record) {
     if (control->rings) /* release: it has done with the caller's memory; pairs with [deserted] */
-        atomic_store_explicit(&control->desk->ring[record->worker].in_callback, 0,
+        atomic_store_explicit(&control->desk->ring[record->place].in_callback, 0,
                               memory_order_release);
 }
 
 static int init(const dist_opts *opts, struct dist__record *record) {
+    bool alone = record->hand && record->hand == &record->hand->pool->alone;
+    if (alone) opts = &record->hand->pool->opts; /* other hands are pinned for good */
     if (opts->cpus) dist__pin(opts->cpus[record->worker % opts->n_cpus], &record->before_pin);
     record->code = 0;
+    if (record->hand) return dist__hand_begin(record->hand, record);
     return opts->worker_init ? opts->worker_init(&record->state, record->worker, opts->user) : 0;
 }
 
@@ -156,6 +160,10 @@ void dist__worker_end(struct dist__control *control, struct dist__record *record
     const dist_opts *opts = &control->opts;
     if (!record->begun) return;
     record->begun = false;
+    if (record->hand) { /* it stays ready for the next call */
+        dist__unpin(&record->before_pin);
+        return;
+    }
     record->told = DIST_OK;
     record->control = NULL; /* it is no part of the call: nothing tells it to return */
     if (enter_callback(control, record) && opts->worker_exit)
@@ -249,7 +257,7 @@ void dist__attempt_begin(struct dist__control *control, struct dist__record *rec
     if (control->opts.on_start) dist__worker_tell(control, record, DIST__STARTED, items, NULL);
     if (control->timed) record->began_ns = dist__now_ns();
     if (control->rings) {
-        struct dist__ring *ring = &control->desk->ring[record->worker];
+        struct dist__ring *ring = &control->desk->ring[record->place];
         /* relaxed: for the supervisor's information */
         atomic_store_explicit(&ring->running_begin, items.begin, memory_order_relaxed);
         atomic_store_explicit(&ring->running_end, items.end, memory_order_relaxed);
@@ -265,8 +273,7 @@ void dist__attempt_end(const struct dist__control *control, struct dist__record 
     record->limit_ns = UINT64_MAX;
     if (!control->rings) return;
     /* relaxed: see above */
-    atomic_store_explicit(&control->desk->ring[record->worker].running_end, 0,
-                          memory_order_relaxed);
+    atomic_store_explicit(&control->desk->ring[record->place].running_end, 0, memory_order_relaxed);
 }
 
 /* Why its call tells the attempt to return, but for a failure below it. */

@@ -6,6 +6,7 @@
 #include "error.h"
 #include "job.h"
 #include "os.h"
+#include "pool.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -43,8 +44,7 @@ static const struct dist__backend *default_backend(void) {
     return backend;
 }
 
-/* NULL and an error recorded if there is none. */
-static const struct dist__backend *choose_backend(dist_executor executor) {
+const struct dist__backend *dist__backend_choose(dist_executor executor) {
     if (executor == DIST_DEFAULT) return default_backend();
     const struct dist__backend *backend = backend_of(executor);
     if (!backend)
@@ -53,18 +53,28 @@ static const struct dist__backend *choose_backend(dist_executor executor) {
     return backend;
 }
 
+/* How many workers a call may have at most, but for its number of units. */
+static unsigned workers_for(const struct dist__batch *batch, const dist_opts *opts,
+                            const struct dist__backend *backend) {
+    if (batch->pool) {
+        unsigned all = dist_pool_workers(batch->pool);
+        return opts->workers && opts->workers < all ? opts->workers : all;
+    }
+    bool alone = backend->executor == DIST_INLINE;
+    return opts->workers && !alone ? opts->workers : backend->default_workers(batch->caller);
+}
+
 static void size_up(struct dist__batch *batch, const dist_opts *opts,
                     const struct dist__backend *backend) {
     batch->ctx = opts->ctx;
+    batch->ctx_size = opts->ctx_size;
     batch->chunk = opts->chunk < batch->n ? opts->chunk : batch->n;
     batch->in_place = opts->in_place;
     batch->caller = batch->job ? NULL : dist__record_current();
     batch->arena = opts->arena ? opts->arena : batch->caller ? batch->caller->arena : NULL;
     batch->seed = opts->seed ? opts->seed : dist__random_nested_seed(batch->caller);
-    bool alone = backend->executor == DIST_INLINE;
-    batch->workers_explicit = opts->workers != 0;
-    batch->workers =
-        opts->workers && !alone ? opts->workers : backend->default_workers(batch->caller);
+    batch->workers_explicit = opts->workers != 0 || batch->pool;
+    batch->workers = workers_for(batch, opts, backend);
     if (batch->kind == DIST__MAP_CHUNKS && !batch->chunk) {
         /* as many chunks as the caller asked for workers, also where they run one after another */
         if (opts->workers) batch->workers = opts->workers;
@@ -104,6 +114,7 @@ static dist_status run_looked_after(const struct dist__backend *backend, struct 
     dist__control_open(&control, batch, opts);
     batch->control = &control;
     if (batch->job) dist__job_joins(batch->job, &control);
+    if (batch->pool) dist__pool_joins(batch->pool, &control);
     batch->abandoned =
         opts->abandon && backend->executor == DIST_THREAD && (opts->timeout > 0 || opts->token);
     *refused = backend->run(batch);
@@ -111,6 +122,7 @@ static dist_status run_looked_after(const struct dist__backend *backend, struct 
     if (!*refused && dist__control_cut(&control, batch->outcome.failed_count > 0, &why))
         batch->cut = why.status;
     if (batch->job) dist__job_leaves(batch->job);
+    if (batch->pool) dist__pool_leaves(batch->pool, &control);
     dist__control_close(&control);
     batch->control = NULL;
     return status;
@@ -126,7 +138,7 @@ dist_status dist__call_run(const struct dist__backend *backend, struct dist__bat
     batch->cut = DIST_OK;
     if (batch->n == 0) return DIST_OK;
     size_up(batch, opts, backend);
-    if (batch->job || dist__control_wanted(opts, batch))
+    if (batch->job || batch->pool || dist__control_wanted(opts, batch))
         return run_looked_after(backend, batch, opts, refused);
     *refused = backend->run(batch);
     return *refused ? *refused : conclude(batch, opts->silent);
@@ -146,15 +158,24 @@ static dist_status run_job(const struct dist__backend *backend, const struct dis
     return status;
 }
 
+static const struct dist__backend *backend_for(const dist_opts *opts) {
+    return opts->pool ? opts->pool->backend : dist__backend_choose(opts->executor);
+}
+
 /* Runs a batch that has its items and results but no options yet. */
 static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
-    const struct dist__backend *backend = choose_backend(opts->executor);
+    const struct dist__backend *backend = backend_for(opts);
     if (!backend) return dist_last_error()->status;
     batch->job = NULL;
+    batch->pool = opts->pool;
     int saved = errno;
     dist_status status;
     /* a thread that is cancelled in a task would take the batch with it, which workers still use */
     int cancel_state = dist__cancel_disable();
+    if (opts->pool && (status = dist__pool_begin_call(opts->pool))) {
+        dist__cancel_restore(cancel_state);
+        return status;
+    }
     if (opts->job) {
         status = run_job(backend, batch, opts);
     } else {
@@ -162,6 +183,7 @@ static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
         status = dist__call_run(backend, batch, opts, &refused);
         dist__outcome_free(&batch->outcome);
     }
+    if (opts->pool) dist__pool_end_call(opts->pool);
     dist__cancel_restore(cancel_state);
     if (status == DIST_OK) errno = saved;
     return status;
@@ -209,6 +231,7 @@ static dist_status check(struct dist__batch *batch, bool needs_items, const dist
 /* A blocking call. */
 static dist_status block(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
     if (!opts) opts = &defaults;
+    batch->each_worker = false;
     dist_status status = dist__check_opts(opts, false);
     if (!status) status = check(batch, needs_items, opts);
     return leave(status ? status : run(batch, opts), opts);
@@ -221,7 +244,9 @@ static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_o
     const struct dist__backend *backend = NULL;
     dist_status status = dist__check_opts(opts, true);
     if (!status) status = check(batch, needs_items, opts);
-    if (!status) backend = choose_backend(opts->executor);
+    if (!status) backend = backend_for(opts);
+    batch->pool = opts->pool;
+    batch->each_worker = false;
     dist_job *job = backend ? dist__job_start(batch, backend, opts) : NULL;
     dist__cancel_restore(cancel_state);
     if (job) errno = saved;
@@ -280,6 +305,16 @@ dist_status dist_for_fn(dist_index_fn fn, size_t n, const dist_opts *opts) {
     batch.kind = DIST__INDICES, batch.index = fn;
     describe(&batch, NULL, n, 0, NULL, 0);
     return block(&batch, false, opts);
+}
+
+dist_status dist_each_worker(dist_pool *pool, dist_index_fn fn, void *ctx) {
+    if (!pool) return dist__refuse(DIST_INVALID, 0, "pool: is NULL");
+    if (!fn) return dist__refuse(DIST_INVALID, 0, "fn: is NULL");
+    dist_opts opts = {.size = sizeof opts, .pool = pool, .ctx = ctx};
+    struct dist__batch batch;
+    batch.kind = DIST__INDICES, batch.index = fn, batch.names = NULL, batch.each_worker = true;
+    describe(&batch, NULL, dist_pool_workers(pool), 0, NULL, 0);
+    return run(&batch, &opts);
 }
 
 dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_opts *opts) {

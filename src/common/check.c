@@ -2,24 +2,49 @@
 #include "check.h"
 #include "error.h"
 #include "os.h"
+#include "pool.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* Every option that is declared and not built yet. */
 /* clang-format off */
-#define NOT_BUILT_ROWS(ROW) \
-    ROW(in_flight) ROW(pool) ROW(tasks_per_worker) ROW(worker_memory) \
-    ROW(trace)
+#define NOT_BUILT_ROWS(ROW) ROW(in_flight) ROW(trace)
+
+/* Options of pools only; of workers, which a call in a pool does not choose; of calls only. */
+#define POOL_ROWS(ROW) \
+    ROW(stack_size) ROW(tasks_per_worker) ROW(worker_memory) ROW(max_pending) ROW(strict)
+#define WORKER_ROWS(ROW) ROW(worker_init) ROW(worker_exit) ROW(cpus)
+#define CALL_ROWS(ROW) \
+    ROW(timeout) ROW(task_timeout) ROW(chunk) ROW(silent) ROW(unordered) ROW(deferred) \
+    ROW(abandon) ROW(in_place) ROW(max_failures) ROW(retries) ROW(backoff) ROW(rate) ROW(retry_if) \
+    ROW(names) ROW(ctx) ROW(pool) ROW(ctx_size) ROW(no_wait) ROW(arena) ROW(token) ROW(job) \
+    ROW(on_start) ROW(on_finish) ROW(progress) ROW(seed)
 /* clang-format on */
 
-static const char *first_not_built(const dist_opts *o) {
+/* The name of the first of these rows that is set, or NULL. */
 #define IS_SET(field)                                                                              \
     if (o->field != 0) return #field;
+static const char *first_not_built(const dist_opts *o) {
     NOT_BUILT_ROWS(IS_SET)
-#undef IS_SET
     return NULL;
 }
+
+static const char *first_of_pools(const dist_opts *o) {
+    POOL_ROWS(IS_SET)
+    return NULL;
+}
+
+static const char *first_of_workers(const dist_opts *o) {
+    WORKER_ROWS(IS_SET)
+    return NULL;
+}
+
+static const char *first_of_calls(const dist_opts *o) {
+    CALL_ROWS(IS_SET)
+    return NULL;
+}
+#undef IS_SET
 
 static dist_status check_number(const char *name, double value) {
     if (value >= 0) return DIST_OK;
@@ -49,7 +74,7 @@ static dist_status check_numbers(const dist_opts *o) {
     return status;
 }
 
-dist_status dist__check_opts(const dist_opts *o, bool goes_on) {
+static dist_status check_struct(const dist_opts *o) {
     if (o->size != sizeof *o)
         return dist__refuse(DIST_INVALID, 0, "opts.size: is %zu, must be sizeof(dist_opts) = %zu",
                             o->size, sizeof *o);
@@ -60,11 +85,43 @@ dist_status dist__check_opts(const dist_opts *o, bool goes_on) {
     const char *option = first_not_built(o);
     if (option)
         return dist__refuse(DIST_UNSUPPORTED, 0, "%s: this option is not built yet", option);
+    return DIST_OK;
+}
+
+/* What a call has to do with a pool. */
+static dist_status check_in_pool(const dist_opts *o) {
+    const char *option = first_of_pools(o);
+    if (option) return dist__refuse(DIST_INVALID, 0, "%s: is an option of dist_pool_open", option);
+    if (o->ctx_size && !o->ctx)
+        return dist__refuse(DIST_INVALID, 0, "ctx: is NULL and ctx_size is %zu", o->ctx_size);
+    if (!o->pool) return DIST_OK;
+    option = first_of_workers(o);
+    if (option) return dist__refuse(DIST_INVALID, 0, "%s: is the pool's, not the call's", option);
+    if (o->executor && o->executor != o->pool->backend->executor)
+        return dist__refuse(DIST_INVALID, 0, "executor: the pool has another one, %s",
+                            o->pool->backend->name);
+    return DIST_OK;
+}
+
+dist_status dist__check_pool_opts(const dist_opts *o) {
+    dist_status status = check_struct(o);
+    const char *option = status ? NULL : first_of_calls(o);
+    if (option)
+        return dist__refuse(DIST_INVALID, 0, "%s: is an option of calls, not of pools", option);
+    return status ? status : check_cpus(o);
+}
+
+dist_status dist__check_opts(const dist_opts *o, bool goes_on) {
+    dist_status refused = check_struct(o);
+    if (!refused) refused = check_in_pool(o);
+    if (refused) return refused;
     if (goes_on && o->job)
         return dist__refuse(DIST_INVALID, 0, "job: not for a call that returns one");
-    if (!goes_on && (o->unordered || o->deferred))
+    if (!goes_on && (o->unordered || o->deferred || o->no_wait))
         return dist__refuse(DIST_INVALID, 0, "%s: only for calls that return a job",
-                            o->unordered ? "unordered" : "deferred");
+                            o->unordered  ? "unordered"
+                            : o->deferred ? "deferred"
+                                          : "no_wait");
     if (o->abandon && o->in_place)
         return dist__refuse(DIST_INVALID, 0, "abandon: not with in_place, which is the caller's");
     dist_status status = check_numbers(o);

@@ -111,7 +111,7 @@ bool dist__control_check(struct dist__control *control) {
     if (dist_token_cancelled(control->opts.token)) {
         why = (dist_error){.status = DIST_CANCELLED, .message = "cancelled by the call's token"};
     } else if (dist__control_is_cancelled(control)) {
-        why = (dist_error){.status = DIST_CANCELLED, .message = "cancelled by dist_job_cancel"};
+        why = (dist_error){.status = DIST_CANCELLED, .message = "cancelled with its job or its pool"};
     } else if (control->deadline_ns != UINT64_MAX && dist__now_ns() >= control->deadline_ns) {
         why.status = DIST_TIMEOUT;
         snprintf(why.message, sizeof why.message, "the call's limit of %g s has passed",
@@ -475,7 +475,7 @@ int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nf
                                 .events = POLLIN};
     uint64_t now = dist__now_ns(), next = next_time(control, until_ns);
     uint64_t ns = next > now && !control->more ? next - now : 0;
-    bool deaf = polled[0].fd < 0 && (control->rings || control->cancel);
+    bool deaf = polled[0].fd < 0 && (control->rings || control->cancel || control->stopped);
     if (deaf && ns > DEAF_NS) ns = DEAF_NS;
     /* a task, or another thread of the host, may have closed the bell */
     bool capped = control->rings && ns > MOST_NS;

@@ -60,6 +60,9 @@ struct dist__control {
     bool token_lost;   /* somebody has closed its descriptor: only looked at */
     _Atomic(uint64_t) bell_file;     /* which file that is: a task may close it and open another */
     const _Atomic(uint32_t) *cancel; /* by dist_job_cancel; NULL: there is no such job */
+    const _Atomic(uint32_t) *stopped; /* by dist_pool_terminate; NULL: there is no such pool */
+    struct dist__control *next_in_pool;
+    pthread_t supervisor; /* who runs the call, and its hooks; for the pool */
 
     /* Of the backend; may be NULL. `land`: brings results to the caller's memory before a hook is
      * told. `heard_of`: a failure has been read; `again`: the items wait for a further attempt. */
@@ -88,6 +91,11 @@ bool dist__control_wanted(const dist_opts *opts, const struct dist__batch *batch
 
 /* `seconds` after a time; UINT64_MAX if that is never. */
 uint64_t dist__after(uint64_t from_ns, double seconds);
+
+/* When a wait of `seconds` that begins now is over; UINT64_MAX: never. */
+static inline uint64_t dist__limit_of(double seconds) {
+    return seconds < 0 ? UINT64_MAX : dist__after(dist__now_ns(), seconds);
+}
 
 /* The backend then sets desk, rings (and attempts, if retried) before the first worker starts. */
 void dist__control_open(struct dist__control *control, struct dist__batch *batch,
@@ -193,8 +201,9 @@ static inline void dist__control_set_bell(struct dist__control *control, int bel
 
 /* By dist_job_cancel. */
 static inline bool dist__control_is_cancelled(const struct dist__control *control) {
-    /* relaxed: a fact by itself */
-    return control->cancel && atomic_load_explicit(control->cancel, memory_order_relaxed) != 0;
+    /* relaxed, both: a fact by itself */
+    return (control->cancel && atomic_load_explicit(control->cancel, memory_order_relaxed) != 0) ||
+           (control->stopped && atomic_load_explicit(control->stopped, memory_order_relaxed) != 0);
 }
 
 /* Item i need not run: the call has stopped below it. */

@@ -2,6 +2,7 @@
 #include "here.h"
 #include "control.h"
 #include "error.h"
+#include "pool.h"
 
 #include <stdlib.h>
 
@@ -36,7 +37,7 @@ static void run_looked_after(struct dist__batch *batch, struct dist__record *rec
     dist__worker_end(batch->control, record);
 }
 
-dist_status dist__run_here(struct dist__batch *batch) {
+dist_status dist__run_here(struct dist__batch *batch, struct dist__hand *hand) {
     struct dist__control *control = batch->control;
     struct dist__desk desk = {.asleep = 0};
     struct dist__record record;
@@ -48,6 +49,7 @@ dist_status dist__run_here(struct dist__batch *batch) {
                                 batch->n);
     }
     dist__record_enter(&record, batch, 0, DIST__ALONE);
+    if (hand) record.hand = hand, record.worker = hand->number;
     if (control) run_looked_after(batch, &record);
     else run_items(batch, &record);
     dist__record_leave(&record);

@@ -4,8 +4,10 @@
 
 #include "batch.h"
 
+struct dist__hand;
+
 /* In index order; also a batch that is looked after, whose supervisor the thread then is as well.
- * DIST_OK, or a refusal. */
-dist_status dist__run_here(struct dist__batch *batch);
+ * `hand`: the worker of the batch's pool that the thread is, else NULL. DIST_OK, or a refusal. */
+dist_status dist__run_here(struct dist__batch *batch, struct dist__hand *hand);
 
 #endif

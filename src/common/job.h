@@ -25,6 +25,9 @@ struct dist_job {
 
     /* All that follows only for a call that goes on by itself; see async.c. */
     struct dist__errand errand; /* in a backend's hands once it is queued */
+    struct dist_job *before, *after; /* in its pool's list, while `queued`; under the pool's lock */
+    bool queued;
+    bool entered; /* it counts in its pool */
     _Atomic(uint32_t) refs;     /* the caller's and the errand's [refs] */
     _Atomic(uint32_t) cancel;   /* asked for */
     _Atomic(uintptr_t) runner;  /* the thread that runs it; 0: none */
@@ -61,6 +64,11 @@ dist_status dist__job_as_if_loud(const struct dist_job *job);
 
 /* Of a job that nobody refers to any more. */
 void dist__job_free(struct dist_job *job);
+
+/* Of a pool (common/pool.h) that has taken the job off its list: has it begun; cancels it. Both give
+ * up the list's reference. */
+void dist__job_submit(struct dist_job *job);
+void dist__job_drop(struct dist_job *job);
 
 /* Around the run of a call that goes on by itself. */
 void dist__job_joins(struct dist_job *job, struct dist__control *control);

@@ -88,15 +88,26 @@ void dist__unpin(struct dist__affinity *before) {
 
 int dist__thread_start(pthread_t *thread, void *(*main)(void *), void *arg,
                        const struct dist__affinity *cpus) {
+    return dist__thread_start_sized(thread, main, arg, cpus, 0);
+}
+
+static void set_stack_size(pthread_attr_t *attr, size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), least = (size_t)sysconf(_SC_THREAD_STACK_MIN);
+    if (bytes < least) bytes = least;
+    pthread_attr_setstacksize(attr, (bytes + page - 1) / page * page);
+}
+
+int dist__thread_start_sized(pthread_t *thread, void *(*main)(void *), void *arg,
+                             const struct dist__affinity *cpus, size_t stack_bytes) {
     sigset_t blocked, before;
     async_signals(&blocked);
     int failed = pthread_sigmask(SIG_BLOCK, &blocked, &before); /* the new thread inherits it */
     if (failed) return failed;
     pthread_attr_t attr, *given = NULL;
-    if (cpus && !pthread_attr_init(&attr)) {
-        given = &attr;
+    if ((cpus || stack_bytes) && !pthread_attr_init(&attr)) given = &attr;
+    if (given && cpus)
         pthread_attr_setaffinity_np(&attr, sizeof cpus->mask, (const cpu_set_t *)cpus->mask);
-    }
+    if (given && stack_bytes) set_stack_size(&attr, stack_bytes);
     failed = pthread_create(thread, given, main, arg);
     if (given) pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -62,6 +62,10 @@ void dist__unpin(struct dist__affinity *before);
 int dist__thread_start(pthread_t *thread, void *(*main)(void *), void *arg,
                        const struct dist__affinity *cpus);
 
+/* The same, with a stack of so many bytes, or what the system requires at least; 0: its default. */
+int dist__thread_start_sized(pthread_t *thread, void *(*main)(void *), void *arg,
+                             const struct dist__affinity *cpus, size_t stack_bytes);
+
 /* In a forked child: threads that it starts do not take the stacks of threads that its parent had,
  * where data may lie that the child still uses. */
 void dist__keep_stacks(void);

@@ -26,7 +26,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->index = 0;
     record->code = 0;
     record->status = DIST_FAILED;
-    record->worker = worker;
+    record->place = record->worker = worker;
     record->attempt = 1;
     record->name = NULL;
     record->names = batch->names;
@@ -45,6 +45,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->scratch_size = 0;
     record->control = batch->control;
     record->state = NULL;
+    record->hand = NULL;
     record->direct = record->begun = false;
     record->told = DIST_OK;
     record->limit_ns = UINT64_MAX;

@@ -25,7 +25,8 @@ struct dist__record {
     size_t index;       /* of the item, or of the chunk's first item */
     int code;           /* from dist_fail, 0 if it was not called; else `message` is valid */
     dist_status status; /* of an error with that code: DIST_FAILED, or DIST_NOMEM by dist_alloc */
-    unsigned worker;    /* place in the call */
+    unsigned place;     /* in the call: of the worker's ring, claim and so on */
+    unsigned worker;    /* dist_worker(): the same, or its number in its pool */
     unsigned attempt;
     const char *name;         /* of the par task */
     const char *const *names; /* of all items of the call, or NULL */
@@ -48,6 +49,7 @@ struct dist__record {
     /* Of a call that is looked after (control.h); else control and state are NULL. */
     struct dist__control *control;
     void *state;       /* by worker_init */
+    struct dist__hand *hand; /* of a worker of a pool; else NULL */
     bool direct;       /* the thread is the call's supervisor too, and tells itself */
     bool begun;        /* worker_init has run, worker_exit has not */
     dist_status told;  /* why dist_cancelled() said yes to this attempt; DIST_OK: it did not */

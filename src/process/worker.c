@@ -142,14 +142,14 @@ static void run_items(const struct dist__process_call *call, struct dist__span i
         for (size_t i = items.begin; i < items.end; i++) {
             if (dist__region_past_stop(&call->region, i)) return;
             run_item(call, i, record);
-            dist__claim_count(&call->region.claim[record->worker]);
+            dist__claim_count(&call->region.claim[record->place]);
         }
         return;
     }
     while (items.begin < items.end) {
         struct dist__span chunk = dist__batch_piece(call->batch, items);
         run_chunk(call, chunk, record);
-        dist__claim_count(&call->region.claim[record->worker]);
+        dist__claim_count(&call->region.claim[record->place]);
         items.begin = chunk.end;
     }
 }
@@ -164,7 +164,7 @@ struct told_sink {
 
 /* First of all: only what ended in time counts. Else the worker waits for its end. */
 static void settle(struct told_sink *to) {
-    if (!to->settled && !dist__verdict_end(&to->call->region.verdict[to->record->worker]))
+    if (!to->settled && !dist__verdict_end(&to->call->region.verdict[to->record->place]))
         for (;;) pause();
     to->settled = true;
 }
@@ -176,7 +176,7 @@ static void told_good(void *self, struct dist__span items, const unsigned char *
     if (items.begin >= items.end) return;
     for (size_t i = items.begin; i < items.end; i++)
         dist__region_mark(&to->call->region, i, DIST__ITEM_DONE);
-    dist__claim_advance(&to->call->region.claim[to->record->worker], items.end);
+    dist__claim_advance(&to->call->region.claim[to->record->place], items.end);
     dist__worker_succeeded(to->call->batch->control, to->record, items);
 }
 
@@ -187,7 +187,7 @@ static void told_bad(void *self, struct dist__span items, const dist_error *erro
     settle(to);
     for (size_t i = items.begin; i < items.end; i++)
         dist__region_mark(&to->call->region, i, DIST__ITEM_FAILED);
-    dist__claim_advance(&to->call->region.claim[to->record->worker], items.end);
+    dist__claim_advance(&to->call->region.claim[to->record->place], items.end);
     dist__worker_tell(to->call->batch->control, to->record, DIST__FAILED, items, error);
 }
 
@@ -200,7 +200,7 @@ static size_t attempt(const struct dist__process_call *call, struct dist__span i
     for (size_t i = items.begin; i < items.end; i++)
         dist__region_mark(region, i, DIST__ITEM_RUNNING);
     dist__attempt_begin(call->batch->control, record, items);
-    dist__verdict_begin(&region->verdict[record->worker], record->limit_ns);
+    dist__verdict_begin(&region->verdict[record->place], record->limit_ns);
     unsigned char *stage = dist__region_result(region, call->batch, items.begin);
     size_t settled = dist__batch_attempt(call->batch, items, stage, record, &sink);
     settle(&own);
@@ -209,7 +209,7 @@ static size_t attempt(const struct dist__process_call *call, struct dist__span i
     dist__attempt_unused(call->batch->control, unused);
     for (size_t i = unused.begin; i < unused.end; i++)
         dist__region_mark(region, i, DIST__ITEM_PENDING);
-    dist__claim_count(&region->claim[record->worker]);
+    dist__claim_count(&region->claim[record->place]);
     return settled;
 }
 

@@ -6,6 +6,7 @@
 #include "common/here.h"
 #include "copy.h"
 #include "pool.h"
+#include "team.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct place {
     unsigned number;         /* dist_worker() */
     _Atomic(uint32_t) state; /* [place] */
     _Atomic(bool) queued;    /* its work is in the pool's hands [queued] */
+    bool drawn;              /* each_worker: its item */
 };
 
 /* Lives until the last place's work has come back from the pool: after the call, if abandoned. */
@@ -46,6 +48,8 @@ struct crew {
     struct dist__span *due;
     size_t due_count, due_room;
     _Atomic(size_t) due_hint; /* due_count, for a look without the lock */
+
+    struct dist_pool *pool; /* whose threads work; NULL: those that all calls share */
 
     struct dist__copy *copy; /* of what an abandoned call still needs; NULL: it waits */
     unsigned width;
@@ -81,6 +85,7 @@ static struct crew *new_crew(struct dist__batch *batch) {
     pthread_mutex_init(&crew->lock, NULL);
     crew->bell = crew->own_bell = -1;
     crew->batch = batch;
+    crew->pool = batch->pool;
     crew->control = batch->control;
     crew->width = width;
     crew->units = dist__batch_units(batch);
@@ -135,13 +140,24 @@ static bool more_to_draw(const struct crew *crew) {
     /* relaxed: a stale value only means another look */
     uint64_t drawn = atomic_load_explicit(&crew->cursor, memory_order_relaxed);
     if (drawn >= crew->units || dist__control_has_ended(crew->control)) return false;
+    if (crew->batch->each_worker) return true;
     struct dist__span next = dist__batch_items(crew->batch, drawn, drawn + 1);
     return !dist__control_past_stop(crew->control, next.begin);
 }
 
-static bool draw(struct crew *crew, uint64_t want, struct dist__span *items) {
+/* The item of a place; the cursor counts how many have been drawn. */
+static bool draw_own(struct crew *crew, struct place *place, struct dist__span *items) {
+    if (place->drawn) return false;
+    place->drawn = true;
+    *items = (struct dist__span){place->number, place->number + 1};
+    atomic_fetch_add_explicit(&crew->cursor, 1, memory_order_relaxed); /* see draw */
+    return true;
+}
+
+static bool draw(struct crew *crew, unsigned number, uint64_t want, struct dist__span *items) {
     if (take_due(crew, items)) return true;
     if (!more_to_draw(crew)) return false;
+    if (crew->batch->each_worker) return draw_own(crew, &crew->place[number], items);
     /* relaxed: each number is drawn once, and what it stands for was there before the worker */
     uint64_t first = atomic_fetch_add_explicit(&crew->cursor, want, memory_order_relaxed);
     if (first >= crew->units) return false;
@@ -158,20 +174,30 @@ static uint64_t next_want(const struct crew *crew, uint64_t want, uint64_t took_
     return dist__batch_next_want(crew->batch, want, took_ns, drawn);
 }
 
-static void work_in(struct crew *crew, unsigned number, bool direct) {
+static void enter_hand(const struct crew *crew, struct dist__record *record) {
+    record->hand = crew->pool ? dist__team_self(crew->pool) : NULL;
+    if (record->hand) record->worker = record->hand->number;
+}
+
+/* Until there is nothing to draw. True: others shall have their turn before the next hand-out. */
+static bool work_in(struct crew *crew, unsigned number, bool direct) {
     struct dist__record record;
     struct dist__span items;
+    bool yields = false;
     uint64_t want = 1, before = dist__now_ns();
     dist__record_enter(&record, crew->batch, number, DIST__THREADED);
+    enter_hand(crew, &record);
     record.direct = direct;
-    while (draw(crew, want, &items)) {
+    while (!yields && draw(crew, number, want, &items)) {
         if (!dist__attempt_items(crew->control, crew->batch, &record, items)) break;
         uint64_t now = dist__now_ns();
         want = next_want(crew, want, now - before);
         before = now;
+        yields = crew->pool && !direct && dist__team_must_yield(crew->pool);
     }
     dist__worker_end(crew->control, &record);
     dist__record_leave(&record);
+    return yields && more_to_draw(crew);
 }
 
 static bool move(struct place *place, uint32_t from, uint32_t to) {
@@ -182,9 +208,10 @@ static bool move(struct place *place, uint32_t from, uint32_t to) {
 
 /* Gives a place back, with its part of the pool's wanted threads. */
 static bool free_place(struct place *place, uint32_t from) {
-    if (from == TAKEN) dist__pool_want(-1); /* before: the call may end with the next line */
+    bool wants = place->crew->pool == NULL;
+    if (from == TAKEN && wants) dist__pool_want(-1); /* now: the call may end with the next line */
     bool freed = move(place, from, FREE);
-    if (from == INVITED && freed) dist__pool_want(-1);
+    if (from == INVITED && freed && wants) dist__pool_want(-1);
     return freed;
 }
 
@@ -200,7 +227,11 @@ static void end_work(struct place *place) {
 static void run_place(struct dist__work *work) {
     struct place *place = (struct place *)work;
     if (move(place, INVITED, TAKEN)) {
-        work_in(place->crew, place->number, false);
+        bool yields = work_in(place->crew, place->number, false);
+        if (yields && move(place, TAKEN, INVITED)) { /* at the end of the queue */
+            dist__team_submit(place->crew->pool, work, -1);
+            return;
+        }
         free_place(place, TAKEN);
     }
     end_work(place);
@@ -249,6 +280,12 @@ static void invite(struct crew *crew, size_t count) {
         possible += can_invite(&crew->place[k]);
     if (possible == 0) return;
     struct invitation invitation = {crew, 0};
+    for (; crew->pool && possible > 0; possible--) {
+        struct dist__work *work = next_invited(&invitation, 0);
+        int number = crew->batch->each_worker ? (int)((struct place *)work)->number : -1;
+        dist__team_submit(crew->pool, work, number);
+    }
+    if (possible == 0) return;
     dist__pool_want((int)possible);
     dist__pool_submit(next_invited, &invitation, possible);
 }
@@ -259,12 +296,13 @@ static bool is_mine(struct dist__work *work, void *crew) {
 
 /* True: nobody works, and nobody will. */
 static bool dismiss(struct crew *crew) {
-    dist__pool_retract(is_mine, crew);
-    bool all = true;
+    bool all = true, invited = false;
+    if (!crew->pool) dist__pool_retract(is_mine, crew);
     for (unsigned k = 0; k < crew->width; k++) {
-        free_place(&crew->place[k], INVITED);
+        invited |= free_place(&crew->place[k], INVITED);
         all &= state_of(&crew->place[k]) == FREE;
     }
+    if (crew->pool && invited) dist__team_retract(crew->pool, is_mine, crew);
     return all;
 }
 
@@ -290,24 +328,36 @@ static bool anybody_works(struct crew *crew) {
     return false;
 }
 
-/* No thread has come: the caller works itself, unless it must be able to leave. */
-static void step_in(struct crew *crew) {
+/* No thread has come, or the caller is a worker of the pool: it works itself, unless it must be
+ * able to leave. False: all places are taken. */
+static bool step_in(struct crew *crew) {
     if (crew->copy) {
         dist_error why = {.status = DIST_SYSTEM, .message = "no thread has come to run a task"};
         dist__control_end(crew->supervised->control, &why);
-        return;
+        return true;
     }
     for (unsigned k = 0; k < crew->width; k++) {
+        if (crew->batch->each_worker && k != dist__team_self(crew->pool)->number) continue;
         bool invited = move(&crew->place[k], INVITED, TAKEN);
         if (!invited && !move(&crew->place[k], FREE, TAKEN)) continue;
         /* relaxed, both: a fact by itself */
         atomic_store_explicit(&crew->desk->stepped_in, 1, memory_order_relaxed);
         work_in(crew, k, true);
         atomic_store_explicit(&crew->desk->stepped_in, 0, memory_order_relaxed);
-        if (!invited) dist__pool_want(1);
+        if (!invited && !crew->pool) dist__pool_want(1);
         free_place(&crew->place[k], TAKEN);
-        return;
+        return true;
     }
+    return false;
+}
+
+/* For a worker of the pool that waits for its own call: is there something that it can run? */
+static bool more_for_this_thread(struct crew *crew) {
+    if (!more_to_draw(crew) && atomic_load_explicit(&crew->due_hint, memory_order_relaxed) == 0)
+        return false; /* relaxed: see take_due */
+    if (!crew->batch->each_worker) return true;
+    const struct dist__hand *self = dist__team_self(crew->pool);
+    return self->number < crew->width && !crew->place[self->number].drawn;
 }
 
 /* What is due, what is over; true: there is something to do, now or later. */
@@ -327,6 +377,9 @@ static void skip_rest(struct crew *crew) {
     struct dist__control *control = crew->supervised->control;
     struct dist__span items;
     while (take_due(crew, &items)) dist__control_skip(control, items);
+    for (unsigned k = 0; crew->batch->each_worker && k < crew->width; k++)
+        if (!crew->place[k].drawn) dist__control_skip(control, (struct dist__span){k, k + 1});
+    if (crew->batch->each_worker) return;
     /* relaxed: nobody draws any more, or, if the call is abandoned, nobody starts what it draws */
     uint64_t drawn = atomic_exchange_explicit(&crew->cursor, crew->units, memory_order_relaxed);
     if (drawn < crew->units)
@@ -345,14 +398,15 @@ static void supervise(struct crew *crew) {
     struct pollfd polled[DIST__CONTROL_FDS];
     if (!dist__control_check(control)) invite(crew, crew->width);
     uint64_t patience = crew->copy ? LONG_PATIENCE_NS : PATIENCE_NS, alone_ns = 0;
+    if (crew->pool) patience = dist__team_self(crew->pool) && !crew->copy ? 0 : UINT64_MAX;
     for (;;) {
         dist__control_arm(control);
         bool more = arrange(crew);
         if (crew->copy && dist__control_has_ended(control)) return;
         if (!more && dismiss(crew) && !arrange(crew)) return;
+        bool helps = patience == 0 && more_for_this_thread(crew);
         if (!more || anybody_works(crew)) alone_ns = 0;
-        if (alone_ns >= patience) {
-            step_in(crew);
+        if ((helps || (patience && alone_ns >= patience)) && step_in(crew)) {
             alone_ns = 0;
             continue;
         }
@@ -360,7 +414,8 @@ static void supervise(struct crew *crew) {
         dist__control_sleep(control, polled, 0, more ? before + PATIENCE_NS : UINT64_MAX);
         alone_ns += dist__now_ns() - before;
         /* a thread that could not be started may be possible now */
-        if (more && alone_ns >= PATIENCE_NS) dist__pool_submit(next_invited, NULL, 0);
+        if (more && alone_ns >= PATIENCE_NS && !crew->pool)
+            dist__pool_submit(next_invited, NULL, 0);
     }
 }
 
@@ -391,7 +446,9 @@ static void abandon(struct crew *crew) {
 
 dist_status dist__crew_run(struct dist__batch *batch) {
     struct dist__control *control = batch->control;
-    if (batch->job && batch->workers == 1 && !batch->abandoned) return dist__run_here(batch);
+    struct dist__hand *hand = batch->pool ? dist__team_self(batch->pool) : NULL;
+    bool alone = batch->pool ? hand != NULL : batch->job != NULL;
+    if (alone && batch->workers == 1 && !batch->abandoned) return dist__run_here(batch, hand);
     dist__control_add_bell(control);
     struct crew *crew = new_crew(batch);
     if (!crew) return dist__refuse(DIST_NOMEM, 0, "no memory for %u workers", batch->workers);

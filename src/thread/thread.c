@@ -2,6 +2,7 @@
 #include "common/backend.h"
 #include "common/cpus.h"
 #include "crew.h"
+#include "team.h"
 #include "watch.h"
 
 enum { DEFAULT_MOST = 32, DEFAULT_MORE = 4 };
@@ -37,17 +38,18 @@ static void begin(void) {
     dist__ticks_per_us();
 }
 
+static pthread_once_t begun = PTHREAD_ONCE_INIT;
+
 static dist_status run(struct dist__batch *batch) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (batch->control) {
-        pthread_once(&once, begin);
+        pthread_once(&begun, begin);
         return dist__crew_run(batch);
     }
     if (batch->workers == 1) {
         run_alone(batch);
         return DIST_OK;
     }
-    pthread_once(&once, begin);
+    pthread_once(&begun, begin);
     struct dist__caller *caller = dist__caller_self();
     bool at_once = opens_at_once(batch);
     uint32_t width = batch->workers <= DIST__POOL_MOST ? batch->workers : DIST__POOL_MOST + 1;
@@ -110,6 +112,14 @@ static void end_errand(void) {
     if (next) dist__pool_submit(work_of, next, 1);
 }
 
+/* Of a pool: it lets as many run as it has workers. */
+static void run_pool_errand(struct dist__work *work) {
+    struct dist__errand *errand = errand_of(work);
+    bool ran = errand->run(errand);
+    dist__pool_want(-1);
+    errand->done(errand, ran);
+}
+
 static void run_errand(struct dist__work *work) {
     struct dist__errand *errand = errand_of(work);
     if (!begin_errand(errand)) return;
@@ -124,18 +134,31 @@ static void run_errand(struct dist__work *work) {
 static struct dist__work *work_of(void *errand, unsigned k) {
     (void)k;
     struct dist__work *work = (struct dist__work *)((struct dist__errand *)errand)->link;
-    work->run = run_errand;
-    work->drop = run_errand;
+    bool of_pool = ((struct dist__errand *)errand)->of_pool;
+    work->run = of_pool ? run_pool_errand : run_errand;
+    work->drop = work->run;
     return work;
 }
 
 static void submit(struct dist__errand *errand) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     _Static_assert(sizeof(struct dist__work) <= NEXT * sizeof *errand->link, "a work fits there");
-    pthread_once(&once, begin);
-    if (atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < most_errands())
+    pthread_once(&begun, begin);
+    if (errand->of_pool ||
+        atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < most_errands())
         dist__pool_want(1);
     dist__pool_submit(work_of, errand, 1);
+}
+
+static void run_in_team(struct dist__work *work) {
+    struct dist__errand *errand = errand_of(work);
+    errand->done(errand, errand->run(errand));
+}
+
+static void submit_to_team(struct dist_pool *pool, struct dist__errand *errand) {
+    struct dist__work *work = (struct dist__work *)errand->link;
+    pthread_once(&begun, begin);
+    work->run = work->drop = run_in_team;
+    dist__team_submit(pool, work, -1);
 }
 
 static void rest(void) { dist__pool_want(0); }
@@ -172,5 +195,9 @@ const struct dist__backend dist__backend_thread = {.name = "thread",
                                                    .default_workers = default_workers,
                                                    .run = run,
                                                    .submit = submit,
+                                                   .pool_open = dist__team_open,
+                                                   .pool_resize = dist__team_resize,
+                                                   .pool_end = dist__team_end,
+                                                   .pool_errand = submit_to_team,
                                                    .rest = rest,
                                                    .shutdown = shutdown_threads};

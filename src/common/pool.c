@@ -1,0 +1,363 @@
+/* pool.c - pools that users open: their doors, their jobs, their end. */
+#include "pool.h"
+#include "check.h"
+#include "error.h"
+#include "job.h"
+#include "os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------ the door */
+
+static dist_status check(const struct dist_pool *pool) {
+    if (!pool) return dist__refuse(DIST_INVALID, 0, "pool: is NULL");
+    if (pool->maker != getpid())
+        return dist__refuse(DIST_UNSUPPORTED, 0, "pool: belongs to another process");
+    return DIST_OK;
+}
+
+/* With the lock held: is this thread inside a task or a hook of the pool's? */
+static bool is_inside(const struct dist_pool *pool) {
+    for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
+        if (r->hand && r->hand->pool == pool) return true;
+    for (const struct dist__control *c = pool->control; c; c = c->next_in_pool)
+        if (pthread_equal(c->supervisor, pthread_self())) return true;
+    return false;
+}
+
+dist_status dist__pool_begin_call(struct dist_pool *pool) {
+    dist_status refused = check(pool);
+    if (refused) return refused;
+    pthread_mutex_lock(&pool->lock);
+    bool open = pool->phase == DIST__POOL_OPEN;
+    pool->under_way += open;
+    pthread_mutex_unlock(&pool->lock);
+    return open ? DIST_OK : dist__refuse(DIST_CLOSED, 0, "pool: is closed");
+}
+
+void dist__pool_end_call(struct dist_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    pool->under_way--;
+    pthread_cond_broadcast(&pool->changed);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void dist__pool_joins(struct dist_pool *pool, struct dist__control *control) {
+    control->stopped = &pool->stopped;
+    control->supervisor = pthread_self();
+    pthread_mutex_lock(&pool->lock);
+    control->next_in_pool = pool->control;
+    pool->control = control;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void dist__pool_leaves(struct dist_pool *pool, struct dist__control *control) {
+    pthread_mutex_lock(&pool->lock);
+    struct dist__control **link = &pool->control;
+    while (*link != control) link = &(*link)->next_in_pool;
+    *link = control->next_in_pool;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* ------------------------------------------------------------------ jobs that wait */
+
+/* With the lock held. */
+static void unlink_job(struct dist_pool *pool, struct dist_job *job) {
+    *(job->before ? &job->before->after : &pool->first) = job->after;
+    *(job->after ? &job->after->before : &pool->last) = job->before;
+    job->before = job->after = NULL;
+    job->queued = false;
+    pool->waiting--;
+    pthread_cond_broadcast(&pool->changed);
+}
+
+/* Begins as many jobs as may run: with n workers, n. Unlocks. */
+static void begin_and_unlock(struct dist_pool *pool) {
+    struct dist_job *begun = NULL, **end = &begun;
+    while (pool->first && pool->foremen < pool->workers) {
+        struct dist_job *job = pool->first;
+        unlink_job(pool, job);
+        pool->foremen++;
+        *end = job;
+        end = &job->after;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    for (struct dist_job *next; begun; begun = next) {
+        next = begun->after;
+        begun->after = NULL;
+        dist__job_submit(begun);
+    }
+}
+
+/* With the lock held: waits for room in the list. */
+static dist_status await_room(struct dist_pool *pool, bool no_wait) {
+    size_t most = pool->opts.max_pending;
+    if (most && is_inside(pool)) no_wait = true; /* the room may depend on this very task */
+    while (most && pool->waiting >= most && pool->phase != DIST__POOL_TERMINATED) {
+        if (no_wait)
+            return dist__refuse(DIST_FULL, 0, "pool: %zu jobs wait already", pool->waiting);
+        pthread_cond_wait(&pool->changed, &pool->lock);
+    }
+    if (pool->phase == DIST__POOL_TERMINATED)
+        return dist__refuse(DIST_CLOSED, 0, "pool: is closed");
+    return DIST_OK;
+}
+
+dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job) {
+    pthread_mutex_lock(&pool->lock);
+    dist_status refused = await_room(pool, job->opts.no_wait);
+    if (refused) {
+        pthread_mutex_unlock(&pool->lock);
+        return refused;
+    }
+    job->before = pool->last;
+    job->after = NULL;
+    *(pool->last ? &pool->last->after : &pool->first) = job;
+    pool->last = job;
+    job->queued = true;
+    pool->waiting++;
+    begin_and_unlock(pool);
+    return DIST_OK;
+}
+
+bool dist__pool_unqueue(struct dist_pool *pool, struct dist_job *job) {
+    pthread_mutex_lock(&pool->lock);
+    bool queued = job->queued;
+    if (queued) unlink_job(pool, job);
+    pthread_mutex_unlock(&pool->lock);
+    return queued;
+}
+
+void dist__pool_next(struct dist_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    pool->foremen--;
+    pthread_cond_broadcast(&pool->changed);
+    begin_and_unlock(pool);
+}
+
+/* ------------------------------------------------------------------ a worker */
+
+int dist__hand_begin(struct dist__hand *hand, struct dist__record *record) {
+    const dist_opts *opts = &hand->pool->opts;
+    record->state = hand->state;
+    if (hand->ready) return 0;
+    record->code = 0;
+    int code = opts->worker_init ? opts->worker_init(&hand->state, hand->number, opts->user) : 0;
+    if (code) hand->state = NULL;
+    hand->ready = !code;
+    record->state = hand->state;
+    return code;
+}
+
+void dist__hand_end(struct dist__hand *hand) {
+    const dist_opts *opts = &hand->pool->opts;
+    if (!hand->ready) return;
+    hand->ready = false;
+    if (!opts->worker_exit) return;
+    struct dist__batch batch = {.n = 1, .workers = 1, .pool = hand->pool};
+    struct dist__record record;
+    dist__record_enter(&record, &batch, hand->number, DIST__ALONE);
+    record.hand = hand;
+    record.state = hand->state;
+    opts->worker_exit(hand->state, hand->number, opts->user);
+    dist__record_leave(&record);
+}
+
+/* ------------------------------------------------------------------ open and end */
+
+static struct dist_pool *new_pool(const struct dist__backend *backend, const dist_opts *opts) {
+    struct dist_pool *pool = calloc(1, sizeof *pool);
+    if (!pool) return NULL;
+    pool->backend = backend;
+    pool->opts = *opts;
+    pool->opts.error = NULL;
+    pool->maker = getpid();
+    pool->workers = backend->executor == DIST_INLINE ? 1
+                    : opts->workers                  ? opts->workers
+                                                     : backend->default_workers(NULL);
+    pool->alone.pool = pool;
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&pool->alone_lock, &recursive);
+    pthread_mutexattr_destroy(&recursive);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&pool->lock, NULL);
+    return pool;
+}
+
+static void free_pool(struct dist_pool *pool) {
+    pthread_mutex_destroy(&pool->lock);
+    pthread_mutex_destroy(&pool->alone_lock);
+    pthread_cond_destroy(&pool->changed);
+    free(pool);
+}
+
+static dist_pool *open_pool(const dist_opts *opts) {
+    const struct dist__backend *backend = dist__backend_choose(opts->executor);
+    if (!backend) return NULL;
+    if (backend->executor != DIST_INLINE && !backend->pool_open) {
+        dist__refuse(DIST_UNSUPPORTED, 0, "executor: %s has no pools", backend->name);
+        return NULL;
+    }
+    struct dist_pool *pool = new_pool(backend, opts);
+    if (!pool) {
+        dist__refuse(DIST_NOMEM, 0, "no memory for a pool");
+        return NULL;
+    }
+    if (!backend->pool_open || backend->pool_open(pool) == DIST_OK) return pool;
+    free_pool(pool);
+    return NULL;
+}
+
+dist_pool *dist_pool_open_fn(const dist_opts *opts) {
+    static const dist_opts defaults = {.size = sizeof defaults};
+    if (!opts) opts = &defaults;
+    int saved = errno, cancel_state = dist__cancel_disable();
+    dist_pool *pool = dist__check_pool_opts(opts) ? NULL : open_pool(opts);
+    if (!pool && opts->size == sizeof *opts && opts->error) *opts->error = *dist_last_error();
+    dist__cancel_restore(cancel_state);
+    if (pool) errno = saved;
+    return pool;
+}
+
+unsigned dist_pool_workers(const dist_pool *pool) {
+    if (!pool || pool->maker != getpid()) return 0;
+    struct dist_pool *own = (struct dist_pool *)pool; /* for its lock */
+    int cancel_state = dist__cancel_disable();
+    pthread_mutex_lock(&own->lock);
+    unsigned workers = own->workers;
+    pthread_mutex_unlock(&own->lock);
+    dist__cancel_restore(cancel_state);
+    return workers;
+}
+
+dist_status dist_pool_close(dist_pool *pool) {
+    dist_status refused = check(pool);
+    if (refused) return refused;
+    int cancel_state = dist__cancel_disable();
+    pthread_mutex_lock(&pool->lock);
+    if (pool->phase == DIST__POOL_OPEN) pool->phase = DIST__POOL_CLOSED;
+    pthread_mutex_unlock(&pool->lock);
+    dist__cancel_restore(cancel_state);
+    return DIST_OK;
+}
+
+dist_status dist_pool_terminate(dist_pool *pool) {
+    dist_status refused = check(pool);
+    if (refused) return refused;
+    int cancel_state = dist__cancel_disable();
+    pthread_mutex_lock(&pool->lock);
+    pool->phase = DIST__POOL_TERMINATED;
+    /* relaxed: a fact by itself */
+    atomic_store_explicit(&pool->stopped, 1, memory_order_relaxed);
+    for (const struct dist__control *c = pool->control; c; c = c->next_in_pool)
+        dist__control_ring(c);
+    pool->foremen++; /* nobody frees the pool meanwhile */
+    for (struct dist_job *job; (job = pool->first);) {
+        unlink_job(pool, job);
+        pthread_mutex_unlock(&pool->lock);
+        dist__job_drop(job);
+        pthread_mutex_lock(&pool->lock);
+    }
+    pool->foremen--;
+    pthread_cond_broadcast(&pool->changed);
+    pthread_mutex_unlock(&pool->lock);
+    dist__cancel_restore(cancel_state);
+    return DIST_OK;
+}
+
+/* With the lock held: sleeps until something has changed. False: the time is up. */
+static bool await_change(struct dist_pool *pool, uint64_t limit_ns) {
+    if (limit_ns == UINT64_MAX) return pthread_cond_wait(&pool->changed, &pool->lock) == 0;
+    struct timespec limit = {.tv_sec = (time_t)(limit_ns / 1000000000),
+                             .tv_nsec = (long)(limit_ns % 1000000000)};
+    return pthread_cond_timedwait(&pool->changed, &pool->lock, &limit) != ETIMEDOUT;
+}
+
+/* With the lock held: waits until nothing is under way. */
+static dist_status await_idle(struct dist_pool *pool, double seconds) {
+    if (is_inside(pool))
+        return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
+    uint64_t limit = dist__limit_of(seconds);
+    while (pool->under_way || pool->foremen || pool->ending)
+        if (!await_change(pool, limit))
+            return dist__refuse(DIST_TIMEOUT, 0, "the pool is not idle within %g s", seconds);
+    return DIST_OK;
+}
+
+dist_status dist_pool_wait(dist_pool *pool, double seconds) {
+    dist_status status = check(pool);
+    if (status) return status;
+    int cancel_state = dist__cancel_disable();
+    pthread_mutex_lock(&pool->lock);
+    status = await_idle(pool, seconds);
+    pthread_mutex_unlock(&pool->lock);
+    dist__cancel_restore(cancel_state);
+    return status;
+}
+
+/* With the lock held, and nothing under way or to come. */
+static void end_workers(struct dist_pool *pool) {
+    bool any = pool->team != NULL;
+    pool->ending = true;
+    pthread_mutex_unlock(&pool->lock);
+    if (any) pool->backend->pool_end(pool);
+    dist__hand_end(&pool->alone);
+    pthread_mutex_lock(&pool->lock);
+    pool->team = NULL;
+    pool->ending = false;
+    pthread_cond_broadcast(&pool->changed);
+}
+
+dist_status dist_pool_join(dist_pool *pool, double seconds) {
+    dist_status status = check(pool);
+    if (status) return status;
+    int cancel_state = dist__cancel_disable();
+    pthread_mutex_lock(&pool->lock);
+    if (pool->phase == DIST__POOL_OPEN)
+        status = dist__refuse(DIST_STATE, 0, "pool: is neither closed nor terminated");
+    else status = await_idle(pool, seconds);
+    if (!status) end_workers(pool);
+    pthread_mutex_unlock(&pool->lock);
+    dist__cancel_restore(cancel_state);
+    return status;
+}
+
+void dist_pool_free(dist_pool **handle) {
+    if (!handle || !*handle) return;
+    dist_pool *pool = *handle;
+    if (pool->maker != getpid()) { /* its workers are in another process: it stays as it is */
+        *handle = NULL;
+        return;
+    }
+    dist_pool_close(pool);
+    if (dist_pool_join(pool, DIST_FOREVER)) return;
+    *handle = NULL;
+    free_pool(pool);
+}
+
+dist_status dist_pool_resize(dist_pool *pool, unsigned workers) {
+    dist_status status = check(pool);
+    if (status) return status;
+    if (workers == 0) return dist__refuse(DIST_INVALID, 0, "workers: is 0");
+    if (pool->backend->executor == DIST_INLINE) {
+        if (workers == 1) return DIST_OK;
+        return dist__refuse(DIST_INVALID, 0, "workers: is %u, INLINE has one", workers);
+    }
+    int cancel_state = dist__cancel_disable();
+    pthread_mutex_lock(&pool->lock);
+    if (pool->phase != DIST__POOL_OPEN) status = dist__refuse(DIST_CLOSED, 0, "pool: is closed");
+    if (!status) status = pool->backend->pool_resize(pool, workers);
+    if (!status) pool->workers = workers;
+    begin_and_unlock(pool);
+    dist__cancel_restore(cancel_state);
+    return status;
+}

@@ -1,0 +1,70 @@
+/* pool.h - a pool that a user has opened: who may come in, which jobs wait, who must hear of its
+ * end. Its workers are the backend's (team). */
+#ifndef DIST_COMMON_POOL_H
+#define DIST_COMMON_POOL_H
+
+#include "backend.h"
+#include "control.h"
+
+#include <sys/types.h>
+
+/* A worker of a pool: what it keeps between calls. Its own alone. */
+struct dist__hand {
+    struct dist_pool *pool;
+    unsigned number;
+    bool ready; /* worker_init has run, worker_exit has not */
+    void *state;
+};
+
+enum dist__pool_phase { DIST__POOL_OPEN, DIST__POOL_CLOSED, DIST__POOL_TERMINATED };
+
+struct dist_pool {
+    const struct dist__backend *backend;
+    dist_opts opts;
+    pid_t maker;
+    void *team;                 /* the backend's; NULL: ended, or the pool has none (INLINE) */
+    struct dist__hand alone;    /* of INLINE, under its own lock: one call at a time */
+    pthread_mutex_t alone_lock; /* recursive: calls nest */
+    _Atomic(uint32_t) stopped;  /* by terminate: ends all calls in it */
+
+    pthread_mutex_t lock; /* over all that follows */
+    pthread_cond_t changed;
+    enum dist__pool_phase phase;
+    unsigned workers;
+    size_t under_way; /* calls; and jobs that have started and not ended, those in the list too */
+    unsigned foremen; /* jobs that were taken off the list, and threads that still look at them */
+    struct dist_job *first, *last; /* jobs that have not begun */
+    size_t waiting;                /* how many */
+    bool ending;                   /* somebody ends the workers */
+    struct dist__control *control; /* of each call that runs; a list */
+};
+
+/* Before a call or a job in it is started. DIST_OK, or a refusal: it is closed, or foreign. */
+dist_status dist__pool_begin_call(struct dist_pool *pool);
+
+/* When it has ended: the last touch of the pool. */
+void dist__pool_end_call(struct dist_pool *pool);
+
+/* Around the run of a call, for terminate. */
+void dist__pool_joins(struct dist_pool *pool, struct dist__control *control);
+void dist__pool_leaves(struct dist_pool *pool, struct dist__control *control);
+
+/* Has one of the pool's jobs begun as soon as those before it have. DIST_OK, or DIST_FULL. The pool
+ * refers to the job until it is taken off. */
+dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job);
+
+/* Somebody else has begun it, or it is cancelled. True: it was in the list, and the reference is
+ * the caller's now. */
+bool dist__pool_unqueue(struct dist_pool *pool, struct dist_job *job);
+
+/* A thread has done with a job that it was given: the next may begin. */
+void dist__pool_next(struct dist_pool *pool);
+
+/* Prepares this worker: runs the pool's worker_init if it is not ready. Non-zero: what that
+ * returned. The record is current. */
+int dist__hand_begin(struct dist__hand *hand, struct dist__record *record);
+
+/* The worker leaves: worker_exit. */
+void dist__hand_end(struct dist__hand *hand);
+
+#endif

@@ -1,0 +1,28 @@
+/* team.h - the threads of one pool that a user has opened. They run works in the order in which
+ * those were submitted, each one at a time. */
+#ifndef DIST_THREAD_TEAM_H
+#define DIST_THREAD_TEAM_H
+
+#include "common/pool.h"
+#include "pool.h"
+
+/* For the backend's table: see common/backend.h. */
+dist_status dist__team_open(struct dist_pool *pool);
+dist_status dist__team_resize(struct dist_pool *pool, unsigned workers);
+void dist__team_end(struct dist_pool *pool);
+
+/* Appends a work. `number`: only this worker may run it; -1: any. */
+void dist__team_submit(struct dist_pool *pool, struct dist__work *work, int number);
+
+/* Takes back all works for which mine(work, state) holds, and drops them. */
+void dist__team_retract(struct dist_pool *pool, bool (*mine)(struct dist__work *work, void *state),
+                        void *state);
+
+/* The worker of this pool that the calling thread is, or NULL. */
+struct dist__hand *dist__team_self(const struct dist_pool *pool);
+
+/* This worker should give back the work that it runs and take the next: others wait, or it is one
+ * too many. */
+bool dist__team_must_yield(const struct dist_pool *pool);
+
+#endif
