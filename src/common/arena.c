@@ -10,9 +10,11 @@
  * threads held it, unmaps its own view and never its parent's. */
 #include "arena.h"
 #include "error.h"
+#include "heap.h"
 #include "os.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +36,12 @@ struct shared {
     _Atomic(uint64_t) next; /* offset from here of what nobody has taken; never above the size */
 };
 
-struct dist_arena {                    /* private to each process */
-    _Atomic(size_t) holders;           /* in this process; the last one unmaps [holders] */
-    size_t mapped, size;               /* of all of it, and of the shared part */
+struct dist_arena {          /* private to each process */
+    _Atomic(size_t) holders; /* in this process; the last one unmaps [holders] */
+    size_t mapped, size;     /* of all of it, and of the shared part */
+    uint64_t birth;
+    bool is_common;                    /* its shared part lies in the common memory, and `mapped` is
+                                        * that; else all of it is one mapping */
     alignas(LINE) unsigned char *base; /* of the shared part */
 };
 
@@ -64,9 +69,91 @@ static struct dist_arena *map_arena(size_t reserve, size_t page) {
     atomic_init(&arena->holders, 1);
     arena->mapped = mapped;
     arena->size = size;
+    arena->birth = dist__arena_birth();
     arena->base = at + page;
     atomic_init(&shared_of(arena)->next, LINE);
     return arena;
+}
+
+/* ------------------------------------------------------------------ the common memory
+ *
+ * One mapping that arenas are made in once a pool of processes has been opened: workers have it
+ * from their birth. It belongs to one process; a child that is forked makes one of its own. */
+
+static struct {
+    pthread_mutex_t lock;
+    struct dist__heap heap;
+    pid_t owner;
+} common = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const size_t MOST_COMMON = (size_t)1 << 42, LEAST_COMMON = (size_t)1 << 24;
+
+static void renew_lock(void) { common.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; }
+
+static void watch_forks(void) { pthread_atfork(NULL, NULL, renew_lock); }
+
+void dist__arena_share(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    pthread_mutex_lock(&common.lock);
+    bool open = common.owner == getpid() && common.heap.base;
+    if (!open && dist__heap_open(&common.heap, MOST_COMMON, LEAST_COMMON)) common.owner = getpid();
+    pthread_mutex_unlock(&common.lock);
+}
+
+/* An arena in the common memory, or NULL if there is none, or no room in it. */
+static struct dist_arena *common_arena(size_t reserve, size_t page) {
+    size_t size = round_up(LINE + reserve, page);
+    unsigned char *base = NULL;
+    pthread_mutex_lock(&common.lock);
+    bool open = common.owner == getpid() && common.heap.base;
+    struct dist_arena *arena = open ? calloc(1, sizeof *arena) : NULL;
+    if (arena) base = dist__heap_take(&common.heap, size);
+    pthread_mutex_unlock(&common.lock);
+    if (!base) {
+        free(arena);
+        return NULL;
+    }
+    atomic_init(&arena->holders, 1);
+    arena->mapped = arena->size = size;
+    arena->is_common = true;
+    arena->base = base;
+    atomic_init(&shared_of(arena)->next, LINE);
+    return arena;
+}
+
+static void free_common(struct dist_arena *arena) {
+    pthread_mutex_lock(&common.lock);
+    if (common.owner == getpid()) { /* else it is another process's */
+        dist__heap_empty(arena->base, arena->mapped);
+        dist__heap_give(&common.heap, arena->base, arena->mapped);
+    }
+    pthread_mutex_unlock(&common.lock);
+    free(arena);
+}
+
+uint64_t dist__arena_birth(void) {
+    static _Atomic(uint64_t) births;
+    /* relaxed: a number that grows */
+    return atomic_fetch_add_explicit(&births, 1, memory_order_relaxed);
+}
+
+bool dist__arena_is_visible(const struct dist_arena *arena, uint64_t birth) {
+    return arena->is_common || arena->birth < birth;
+}
+
+struct dist__arena_view dist__arena_view(const struct dist_arena *arena) {
+    return arena ? (struct dist__arena_view){arena->base, arena->size}
+                 : (struct dist__arena_view){NULL, 0};
+}
+
+struct dist_arena *dist__arena_see(const struct dist__arena_view *view) {
+    static struct dist_arena seen; /* a worker runs one task at a time */
+    if (!view->base) return NULL;
+    atomic_init(&seen.holders, 1);
+    seen.base = view->base;
+    seen.size = view->size;
+    return &seen;
 }
 
 dist_arena *dist_arena_new(size_t reserve) {
@@ -76,8 +163,8 @@ dist_arena *dist_arena_new(size_t reserve) {
         return NULL;
     }
     size_t page = (size_t)sysconf(_SC_PAGESIZE), room = reserve ? reserve : (size_t)64 << 30;
-    struct dist_arena *arena;
-    while (!(arena = map_arena(room, page)) && room / 2 >= LEAST_RESERVE) room /= 2;
+    struct dist_arena *arena = common_arena(room, page);
+    while (!arena && !(arena = map_arena(room, page)) && room / 2 >= LEAST_RESERVE) room /= 2;
     if (!arena) dist__refuse(DIST_NOMEM, errno, "no memory to reserve %zu bytes", room);
     else errno = saved;
     return arena;
@@ -91,8 +178,9 @@ void dist__arena_ref(struct dist_arena *arena) {
 void dist__arena_unref(struct dist_arena *arena) {
     /* release: this holder's use of the memory; acquire: that of all others, before it goes
      * [holders] */
-    if (atomic_fetch_sub_explicit(&arena->holders, 1, memory_order_acq_rel) == 1)
-        munmap(arena, arena->mapped);
+    if (atomic_fetch_sub_explicit(&arena->holders, 1, memory_order_acq_rel) > 1) return;
+    if (arena->is_common) free_common(arena);
+    else munmap(arena, arena->mapped);
 }
 
 void dist_arena_free(dist_arena *arena) {

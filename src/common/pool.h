@@ -22,6 +22,7 @@ struct dist_pool {
     const struct dist__backend *backend;
     dist_opts opts;
     pid_t maker;
+    uint64_t birth; /* see common/arena.h */
     void *team;                 /* the backend's; NULL: ended, or the pool has none (INLINE) */
     struct dist__hand alone;    /* of INLINE, under its own lock: one call at a time */
     pthread_mutex_t alone_lock; /* recursive: calls nest */

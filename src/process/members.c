@@ -1,7 +1,7 @@
 /* members.c - workers come and go: forks, deaths, and what the dead held. */
 #include "common/control.h"
 #include "common/os.h"
-#include "supervisor.h"
+#include "staff.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 enum {
-    POLL_MS = 2,         /* between looks where the kernel has no pidfd */
-    GRACE_NS = 200000000 /* between SIGTERM and SIGKILL */
+    POLL_MS = 2,          /* between looks where the kernel has no pidfd */
+    GRACE_NS = 200000000, /* between SIGTERM and SIGKILL */
+    SOON_NS = 1000000     /* between looks at a worker of a pool that should leave the call */
 };
 
 /* ------------------------------------------------------------------ forking */
@@ -28,7 +29,7 @@ bool dist__member_cursor_at_end(const struct dist__supervisor *s) {
 
 /* In a worker: those of its siblings would use up the descriptors that tasks may open. */
 static void close_pidfds(const struct dist__supervisor *s) {
-    for (unsigned place = 0; place < s->call.batch->workers; place++)
+    for (unsigned place = 0; place < s->width; place++)
         if (s->member[place].pid && s->member[place].pidfd >= 0) close(s->member[place].pidfd);
 }
 
@@ -57,9 +58,15 @@ bool dist__member_spawn(struct dist__supervisor *s, unsigned place, struct dist_
 }
 
 void dist__member_spawn_missing(struct dist__supervisor *s) {
+    if (s->staff) {
+        dist__seats_refresh(s);
+        dist__seats_invite(s);
+        dist__seats_refresh(s);
+        return;
+    }
     struct dist__due *ring = s->call.region.due;
     uint64_t due = ring ? dist__due_count(ring) : 0;
-    for (unsigned place = 0; place < s->call.batch->workers; place++) {
+    for (unsigned place = 0; place < s->width; place++) {
         if (s->lost_count == 0 && due == 0 && dist__member_cursor_at_end(s)) return;
         if (s->member[place].pid) continue;
         struct dist__span items = {0, 0};
@@ -162,8 +169,7 @@ static bool inherit(struct dist__supervisor *s, unsigned place, struct dist__mem
 
 static uint64_t finished_items(const struct dist__supervisor *s) {
     uint64_t sum = 0;
-    for (unsigned place = 0; place < s->call.batch->workers; place++)
-        /* relaxed: see dist__claim_count */
+    for (unsigned place = 0; place < s->width; place++) /* relaxed: see dist__claim_count */
         sum += atomic_load_explicit(&s->call.region.claim[place].finished, memory_order_relaxed);
     return sum;
 }
@@ -171,14 +177,21 @@ static uint64_t finished_items(const struct dist__supervisor *s) {
 /* True: the worker had done its work, or an item explains its death. */
 static bool bury(struct dist__supervisor *s, unsigned place) {
     struct dist__member dead = s->member[place];
-    struct dist__exit end = dist__reap(dead.pid, dead.pidfd);
+    struct dist__exit end =
+        s->staff ? dist__seats_end_of(s, place) : dist__reap(dead.pid, dead.pidfd);
     if (s->call.batch->control) dist__control_hear_last(s->call.batch->control, place);
-    if (dead.pidfd >= 0) close(dead.pidfd);
-    s->member[place].pid = 0;
+    if (!s->staff && dead.pidfd >= 0) close(dead.pidfd);
+    if (!s->staff) s->member[place].pid = 0;
     s->live--;
     uint64_t begin, last;
     if (dist__claim_read(&s->call.region.claim[place], &begin, &last) == DIST__LEFT) return true;
-    return inherit(s, place, dead, end);
+    bool explained = inherit(s, place, dead, end);
+    if (s->staff) dist__seats_clear(s, place);
+    return explained;
+}
+
+static bool has_ended(const struct dist__supervisor *s, unsigned place) {
+    return s->staff ? dist__seats_is_dead(s, place) : dist__has_ended(s->member[place].pid);
 }
 
 /* If the host has closed descriptors that are not its own, the pids must do. */
@@ -186,8 +199,7 @@ static bool lost_pidfd(struct dist__supervisor *s, nfds_t count) {
     bool lost = false;
     for (nfds_t k = 0; k < count; k++)
         lost |= (s->polled[DIST__CONTROL_FDS + k].revents & POLLNVAL) != 0;
-    for (unsigned place = 0; lost && place < s->call.batch->workers; place++)
-        s->member[place].pidfd = -1;
+    for (unsigned place = 0; lost && place < s->width; place++) s->member[place].pidfd = -1;
     return lost;
 }
 
@@ -198,7 +210,7 @@ static bool sleep_until_death(struct dist__supervisor *s, uint64_t until_ns) {
     struct pollfd *polled = s->polled + DIST__CONTROL_FDS;
     nfds_t count = 0; /* of pidfds: poll refuses more entries than a process may have open */
     bool all = true;
-    for (unsigned place = 0; place < s->call.batch->workers; place++) {
+    for (unsigned place = 0; place < s->width; place++) {
         const struct dist__member *m = &s->member[place];
         if (!m->pid) continue;
         if (m->pidfd < 0) all = false;
@@ -220,11 +232,11 @@ static bool sleep_until_death(struct dist__supervisor *s, uint64_t until_ns) {
 void dist__member_wait(struct dist__supervisor *s, uint64_t until_ns) {
     bool asked = sleep_until_death(s, until_ns), any = false, explained = false;
     const struct pollfd *polled = s->polled + DIST__CONTROL_FDS;
-    for (unsigned place = 0, k = 0; place < s->call.batch->workers; place++) {
+    for (unsigned place = 0, k = 0; place < s->width; place++) {
         const struct dist__member *m = &s->member[place];
         if (!m->pid) continue;
         bool tells = asked && m->pidfd >= 0;
-        if (tells ? polled[k++].revents == 0 : !dist__has_ended(m->pid)) continue;
+        if (tells ? polled[k++].revents == 0 : !has_ended(s, place)) continue;
         any = true;
         explained |= bury(s, place);
     }
@@ -243,7 +255,7 @@ static void end_member(struct dist__member *m) {
 }
 
 void dist__member_stop_all(struct dist__supervisor *s) {
-    for (unsigned place = 0; place < s->call.batch->workers; place++)
+    for (unsigned place = 0; place < s->width; place++)
         if (s->member[place].pid && !dist__has_ended(s->member[place].pid))
             end_member(&s->member[place]);
 }
@@ -269,11 +281,14 @@ static uint64_t enforce(struct dist__supervisor *s, unsigned place, uint64_t now
         return UINT64_MAX;
     }
     uint64_t word, limit = dist__verdict_limit(&s->call.region.verdict[place], &word);
-    if (now < limit) return limit;
+    bool runs = word % DIST__ATTEMPT_STATES == DIST__ATTEMPT_RUNS;
+    bool over = s->staff && dist__control_has_ended(s->call.batch->control);
+    if (over && !runs) return now + SOON_NS; /* it leaves by itself */
+    if (now < limit && !over) return limit;
     /* it may have died in time, and nobody has come to bury it yet */
-    if (dist__has_ended(m->pid) || !dist__verdict_condemn(&s->call.region.verdict[place], word))
-        return limit;
-    m->late = true;
+    if (has_ended(s, place) || !dist__verdict_condemn(&s->call.region.verdict[place], word))
+        return over ? now + SOON_NS : limit;
+    m->late = now >= limit;
     end_member(m);
     return m->kill_ns;
 }
@@ -281,7 +296,7 @@ static uint64_t enforce(struct dist__supervisor *s, unsigned place, uint64_t now
 uint64_t dist__member_enforce(struct dist__supervisor *s) {
     uint64_t now = dist__now_ns(), next = UINT64_MAX;
     if (s->call.batch->control->limited) next = next_limit(s);
-    for (unsigned place = 0; place < s->call.batch->workers; place++) {
+    for (unsigned place = 0; place < s->width; place++) {
         if (!s->member[place].pid) continue;
         uint64_t look = enforce(s, place, now);
         if (look < next) next = look;

@@ -4,7 +4,7 @@
 #include "common/cpus.h"
 #include "common/error.h"
 #include "common/os.h"
-#include "supervisor.h"
+#include "staff.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,7 +28,10 @@ static void calm_down(const struct dist__supervisor *s) {
 
 /* Starts as many workers as there is work for; true: some live. */
 static bool keep_alive(struct dist__supervisor *s) {
-    if (s->barren >= BARREN_DEATHS) return s->live > 0;
+    if (s->barren >= BARREN_DEATHS) {
+        if (s->staff) dist__seats_withdraw(s);
+        return s->live > 0;
+    }
     calm_down(s);
     dist__member_spawn_missing(s);
     return s->live > 0;
@@ -93,7 +96,8 @@ static void look_after(struct dist__supervisor *s) {
         dist__control_hear(control);
         hand_out_due(s);
         bool ended = dist__control_has_ended(control);
-        if (ended) dist__member_stop_all(s);
+        if (ended && s->staff) dist__seats_withdraw(s);
+        else if (ended) dist__member_stop_all(s);
         uint64_t until_ns = dist__member_enforce(s);
         if (!ended && keep_alive(s)) until_ns = dist__member_enforce(s);
         if (s->live) {
@@ -114,12 +118,15 @@ static dist_status prepare(struct dist__supervisor *s, struct dist__batch *batch
     size_t bytes = batch->out ? batch->n * batch->out_size : 0;
     bool in_place = batch->in_place && bytes && dist__is_mapped_shared(batch->out, bytes);
     *s = (struct dist__supervisor){.call = {.batch = batch, .parent = getpid()}};
-    s->member = calloc(batch->workers, sizeof *s->member);
-    s->polled = calloc(batch->workers + DIST__CONTROL_FDS, sizeof *s->polled);
-    s->lost = calloc(batch->workers, sizeof *s->lost);
-    s->lost_room = batch->workers;
+    s->staff = batch->pool ? batch->pool->team : NULL;
+    s->width = s->staff ? s->staff->room : batch->workers;
+    s->member = calloc(s->width, sizeof *s->member);
+    s->polled = calloc(s->width + DIST__CONTROL_FDS, sizeof *s->polled);
+    s->lost = calloc(s->width, sizeof *s->lost);
+    s->lost_room = s->width;
     if (!s->member || !s->polled || !s->lost)
-        return dist__refuse(DIST_NOMEM, ENOMEM, "no memory for %u workers", batch->workers);
+        return dist__refuse(DIST_NOMEM, ENOMEM, "no memory for %u workers", s->width);
+    if (s->staff) return dist__parcel_pack(s->staff, &s->call.region, batch, &s->parcel);
     return dist__region_open(&s->call.region, batch, in_place);
 }
 
@@ -129,6 +136,7 @@ static dist_status refuse_without_workers(struct dist__supervisor *s) {
 }
 
 static bool first_worker(struct dist__supervisor *s) {
+    if (s->staff) return true; /* they are there, or will be */
     s->call.all_flushed = dist__worker_flush_host();
     for (int i = 0; i < FORK_TRIES; i++) {
         if (i) poll(NULL, 0, FORK_PAUSE_MS);
@@ -139,13 +147,29 @@ static bool first_worker(struct dist__supervisor *s) {
 
 /* Lends the control what it needs of this call. */
 static void join_control(struct dist__supervisor *s, struct dist__control *control) {
-    dist__control_add_bell(control);
+    if (!s->staff) dist__control_add_bell(control);
     control->desk = s->call.region.desk;
-    control->rings = s->call.batch->workers;
+    control->rings = s->width;
     control->attempts = s->call.region.attempts;
     control->land = dist__collect_land;
     control->heard_of = dist__collect_heard_of;
     control->self = s;
+}
+
+/* Comes into the pool. */
+static dist_status enter(struct dist__supervisor *s) {
+    s->fork_error = EAGAIN;
+    if (!dist__seats_open(s)) return refuse_without_workers(s);
+    if (s->call.batch->each_worker)
+        for (unsigned k = 0; k < s->call.batch->n; k++)
+            dist__member_note_lost(s, (struct dist__span){k, k + 1});
+    dist__parcel_seal(s->parcel, s->call.batch->control, &s->call.region);
+    return DIST_OK;
+}
+
+static void close_region(struct dist__supervisor *s) {
+    if (!s->staff) dist__region_close(&s->call.region);
+    else if (s->parcel) dist__staff_give(s->staff, s->parcel, s->parcel->size);
 }
 
 static dist_status run(struct dist__batch *batch) {
@@ -153,6 +177,8 @@ static dist_status run(struct dist__batch *batch) {
     struct dist__control *control = batch->control;
     dist_status status = prepare(&s, batch);
     if (!status && control) join_control(&s, control);
+    if (!status && s.staff) status = enter(&s);
+    bool entered = !status && s.staff;
     bool cancelled = !status && control && dist__control_check(control);
     if (!status && !cancelled && !first_worker(&s)) status = refuse_without_workers(&s);
     if (!status) {
@@ -161,7 +187,8 @@ static dist_status run(struct dist__batch *batch) {
         dist__collect_all(&s);
     }
     if (control && control->desk) dist__control_leave_desk(control);
-    dist__region_close(&s.call.region);
+    if (entered) dist__seats_close(&s);
+    close_region(&s);
     free(s.member);
     free(s.polled);
     free(s.lost);
@@ -174,5 +201,10 @@ static unsigned default_workers(const struct dist__record *caller) {
     return cpus ? cpus : 1;
 }
 
-const struct dist__backend dist__backend_process = {
-    .name = "process", .executor = DIST_PROCESS, .default_workers = default_workers, .run = run};
+const struct dist__backend dist__backend_process = {.name = "process",
+                                                    .executor = DIST_PROCESS,
+                                                    .default_workers = default_workers,
+                                                    .run = run,
+                                                    .pool_open = dist__staff_open,
+                                                    .pool_resize = dist__staff_resize,
+                                                    .pool_end = dist__staff_end};

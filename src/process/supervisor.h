@@ -9,20 +9,28 @@
 struct dist__member { /* a worker, seen from its parent */
     pid_t pid;        /* 0: none */
     int pidfd;
-    bool late;        /* its attempt was, so it is being killed */
-    uint64_t kill_ns; /* after SIGTERM: when SIGKILL follows; 0: neither */
+    bool late;           /* its attempt was, so it is being killed */
+    uint64_t kill_ns;    /* after SIGTERM: when SIGKILL follows; 0: neither */
+    uint64_t generation; /* of a worker of a pool */
 };
 
 struct dist__supervisor {
     struct dist__process_call call;
     struct dist__member *member; /* one for each place */
+    unsigned width;              /* places */
     struct pollfd *polled;       /* two for the control, then the pidfds */
-    unsigned live;
+    unsigned live;           /* workers; in a pool: those that are in the call or invited to it */
     struct dist__span *lost; /* items that dead workers held and never started */
     size_t lost_count, lost_room;
     unsigned barren; /* rounds of deaths that no item explains, with nothing finished in between */
     uint64_t finished; /* by all workers, at the last death */
     int fork_error;    /* why there are fewer workers; 0: there are not */
+
+    /* Of a call in a pool; else NULL. */
+    struct dist__staff *staff;
+    struct dist__parcel *parcel;
+    unsigned slot;
+    uint64_t deserted_ns; /* since when its pool has had no worker; 0: it has some */
 };
 
 /* ------------------------------------------------------------------ members.c: births and deaths

@@ -28,7 +28,7 @@ static bool flush_unless_locked(FILE *stream) {
 
 /* Other streams of the host may hold bytes that the host will write itself; and with a second
  * thread in the worker, one may be locked by it for ever. */
-static void flush_own(void) {
+void dist__worker_flush(void) {
     if (flush_all_at_end && dist__single_threaded()) {
         fflush(NULL);
     } else {
@@ -39,7 +39,7 @@ static void flush_own(void) {
 
 /* Runs first when a task calls exit(): the host's handlers behind it must not run here. */
 static void leave(int status) {
-    flush_own();
+    dist__worker_flush();
     _exit(status);
 }
 
@@ -75,10 +75,10 @@ static void follow_parent(pid_t parent) {
     if (now != parent && now != 0) _exit(1);
 }
 
-static void become_worker(const struct dist__process_call *call) {
-    follow_parent(call->parent);
+void dist__worker_become(pid_t parent, bool all_flushed) {
+    follow_parent(parent);
     reset_signals();
-    flush_all_at_end = call->all_flushed;
+    flush_all_at_end = all_flushed;
     __fpurge(stdout); /* what a thread of the host wrote since the flush: the host has it too */
     __fpurge(stderr);
     dist__oom_prefer();
@@ -252,16 +252,36 @@ static bool draw(struct dist__process_call *call, struct dist__claim *claim, uin
     return true;
 }
 
-static void work(struct dist__process_call *call, unsigned place, struct dist__record *record) {
+/* More than one at a time would be one that nobody else can take when it has to go. */
+static uint64_t limited(const struct dist__process_call *call, uint64_t want) {
+    return call->most_tasks && *call->most_tasks != UINT64_MAX ? 1 : want;
+}
+
+static bool more_to_draw(const struct dist__process_call *call) {
+    /* relaxed: the supervisor finds out in the end */
+    uint64_t drawn = atomic_load_explicit(&call->region.shared->cursor, memory_order_relaxed);
+    return drawn < dist__batch_units(call->batch) || dist__due_count(call->region.due) > 0;
+}
+
+static bool has_done_enough(const struct dist__process_call *call, size_t items) {
+    if (!call->has_done_enough) return false;
+    return call->has_done_enough(call->batch->kind == DIST__MAP_CHUNKS ? 1 : items);
+}
+
+bool dist__worker_work(struct dist__process_call *call, unsigned place,
+                       struct dist__record *record) {
     struct dist__claim *claim = &call->region.claim[place];
     struct dist__control *control = call->batch->control;
     struct dist__span items;
     uint64_t begin, end, want = 1;
-    if (control && !dist__worker_begin(control, record)) return;
-    if (dist__claim_read(claim, &begin, &end) == DIST__HELD)
+    bool enough = false;
+    if (control && !dist__worker_begin(control, record)) return false;
+    if (dist__claim_read(claim, &begin, &end) == DIST__HELD) {
         run(call, (struct dist__span){begin, end}, record);
+        enough = has_done_enough(call, end - begin);
+    }
     uint64_t before = dist__now_ns();
-    while (draw(call, claim, want, &items)) {
+    while (!enough && draw(call, claim, want, &items)) {
         if (dist__region_past_stop(&call->region, items.begin)) break;
         if (control && dist__control_has_ended(control)) break;
         size_t count = items.end - items.begin;
@@ -269,10 +289,13 @@ static void work(struct dist__process_call *call, unsigned place, struct dist__r
         uint64_t now = dist__now_ns();
         /* relaxed: an estimate */
         uint64_t drawn = atomic_load_explicit(&call->region.shared->cursor, memory_order_relaxed);
-        want = dist__batch_next_want(call->batch, count, now - before, drawn);
+        want = limited(call, dist__batch_next_want(call->batch, count, now - before, drawn));
         before = now;
+        enough = has_done_enough(call, count);
     }
     if (control) dist__worker_end(control, record);
+    dist__claim_set(claim, DIST__IDLE);
+    return enough && more_to_draw(call);
 }
 
 /* A task has called pthread_exit. Other threads that tasks have started would keep the process, and
@@ -284,13 +307,13 @@ static void thread_ends(void *unused) {
 
 _Noreturn void dist__worker_main(struct dist__process_call *call, unsigned place) {
     struct dist__record record;
-    become_worker(call);
+    dist__worker_become(call->parent, call->all_flushed);
     dist__record_enter(&record, call->batch, place, DIST__FORKED);
     pthread_cleanup_push(thread_ends, NULL);
-    work(call, place, &record);
+    dist__worker_work(call, place, &record);
     pthread_cleanup_pop(0);
     dist__arena_leave(&record);
     dist__claim_set(&call->region.claim[place], DIST__LEFT);
-    flush_own();
+    dist__worker_flush();
     _exit(0);
 }

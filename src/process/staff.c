@@ -1,0 +1,197 @@
+/* staff.c - the host's side of a process pool: opened, resized, ended. */
+#include "staff.h"
+#include "common/arena.h"
+#include "common/error.h"
+#include "common/os.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { MORE_SLOTS = 8 }; /* than workers: calls that wait for their turn */
+static const size_t LEAST_HEAP = (size_t)1 << 24, MOST_HEAP = (size_t)1 << 36;
+static const size_t KEPT = (size_t)64 << 20; /* larger parcels give their pages back */
+
+/* ------------------------------------------------------------------ memory and slots */
+
+void *dist__staff_take(struct dist__staff *staff, size_t bytes) {
+    pthread_mutex_lock(&staff->lock);
+    void *memory = dist__heap_take(&staff->heap, bytes);
+    pthread_mutex_unlock(&staff->lock);
+    return memory;
+}
+
+void dist__staff_give(struct dist__staff *staff, void *memory, size_t bytes) {
+    if (bytes > KEPT) dist__heap_empty(memory, bytes);
+    pthread_mutex_lock(&staff->lock);
+    dist__heap_give(&staff->heap, memory, bytes);
+    pthread_mutex_unlock(&staff->lock);
+}
+
+static unsigned free_slot(const struct dist__staff *staff) {
+    unsigned slot = 0;
+    while (slot < staff->slots && staff->used[slot]) slot++;
+    return slot;
+}
+
+unsigned dist__staff_take_slot(struct dist__staff *staff) {
+    pthread_mutex_lock(&staff->lock);
+    unsigned slot;
+    while ((slot = free_slot(staff)) == staff->slots)
+        pthread_cond_wait(&staff->changed, &staff->lock);
+    staff->used[slot] = true;
+    pthread_mutex_unlock(&staff->lock);
+    return slot;
+}
+
+void dist__staff_give_slot(struct dist__staff *staff, unsigned slot) {
+    pthread_mutex_lock(&staff->lock);
+    staff->used[slot] = false;
+    pthread_cond_signal(&staff->changed);
+    pthread_mutex_unlock(&staff->lock);
+}
+
+bool dist__staff_wake(struct dist__staff *staff, unsigned worker) {
+    struct dist__life *life = &staff->life[worker];
+    if (!dist__bell_must_ring(&life->asleep)) return false;
+    dist__futex_wake(&life->asleep, 1, true);
+    return true;
+}
+
+/* ------------------------------------------------------------------ the nursery */
+
+/* With the lock held. 0, or an errno. */
+static int start_nursery(struct dist__staff *staff) {
+    int line[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line)) return errno;
+    dist__worker_flush_host();
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before); /* no handler of the host may run in it */
+    pid_t host = getpid(), pid = fork();
+    if (pid == 0) {
+        close(line[0]);
+        dist__nursery_main(staff, host, line[1]);
+    }
+    int error = pid < 0 ? errno : 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    close(line[1]);
+    if (error) {
+        close(line[0]);
+        return error;
+    }
+    staff->nursery = pid;
+    staff->nursery_fd = dist__pidfd_open(pid);
+    staff->line = line[0];
+    return 0;
+}
+
+static void bury_nursery(struct dist__staff *staff) {
+    dist__reap(staff->nursery, staff->nursery_fd);
+    if (staff->nursery_fd >= 0) close(staff->nursery_fd);
+    close(staff->line);
+    staff->nursery = 0;
+}
+
+/* Its workers die with it, by PR_SET_PDEATHSIG; a new one takes their numbers when they have. */
+bool dist__staff_is_alive(struct dist__staff *staff) {
+    pthread_mutex_lock(&staff->lock);
+    if (staff->nursery && dist__has_ended(staff->nursery)) bury_nursery(staff);
+    if (!staff->nursery) start_nursery(staff);
+    bool alive = staff->nursery != 0;
+    pthread_mutex_unlock(&staff->lock);
+    return alive;
+}
+
+/* ------------------------------------------------------------------ open and end */
+
+/* Shared memory for all that is not a parcel. */
+static bool lay_out(struct dist__staff *staff) {
+    size_t seats = (size_t)staff->room * staff->slots;
+    if (!dist__heap_open(&staff->heap, MOST_HEAP, LEAST_HEAP)) return false;
+    staff->office = dist__heap_take(&staff->heap, sizeof *staff->office);
+    staff->life = dist__heap_take(&staff->heap, staff->room * sizeof *staff->life);
+    staff->slot = dist__heap_take(&staff->heap, staff->slots * sizeof *staff->slot);
+    staff->seat = dist__heap_take(&staff->heap, seats * sizeof *staff->seat);
+    staff->used = calloc(staff->slots, sizeof *staff->used);
+    staff->bell = malloc(staff->slots * sizeof *staff->bell);
+    if (!staff->office || !staff->life || !staff->slot || !staff->seat) return false;
+    if (!staff->used || !staff->bell) return false;
+    for (unsigned k = 0; k < staff->slots; k++)
+        staff->bell[k] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return true;
+}
+
+static void free_staff(struct dist__staff *staff) {
+    for (unsigned k = 0; staff->bell && k < staff->slots; k++)
+        if (staff->bell[k] >= 0) close(staff->bell[k]);
+    dist__heap_close(&staff->heap);
+    pthread_mutex_destroy(&staff->lock);
+    pthread_cond_destroy(&staff->changed);
+    free(staff->used);
+    free(staff->bell);
+    free(staff);
+}
+
+static dist_status check(const struct dist_pool *pool) {
+    if (pool->opts.strict && !dist__single_threaded())
+        return dist__refuse(DIST_STATE, 0, "strict: other threads run in this process");
+    return DIST_OK;
+}
+
+dist_status dist__staff_open(struct dist_pool *pool) {
+    dist_status refused = check(pool);
+    if (refused) return refused;
+    struct dist__staff *staff = calloc(1, sizeof *staff);
+    if (!staff) return dist__refuse(DIST_NOMEM, 0, "no memory for a pool");
+    staff->pool = pool;
+    staff->room = pool->workers;
+    staff->slots = pool->workers + MORE_SLOTS;
+    pthread_mutex_init(&staff->lock, NULL);
+    pthread_cond_init(&staff->changed, NULL);
+    dist__arena_share();
+    pool->birth = dist__arena_birth();
+    if (!lay_out(staff)) {
+        free_staff(staff);
+        return dist__refuse(DIST_NOMEM, errno, "no memory for a pool of %u workers", pool->workers);
+    }
+    /* relaxed: forked later */
+    atomic_store_explicit(&staff->office->size, pool->workers, memory_order_relaxed);
+    pool->team = staff;
+    int error = start_nursery(staff);
+    if (!error) return DIST_OK;
+    pool->team = NULL;
+    free_staff(staff);
+    return dist__refuse(DIST_SYSTEM, error, "fork: %s", strerror(error));
+}
+
+/* The nursery and all workers are to look around. */
+static void tell_all(struct dist__staff *staff) {
+    ssize_t sent = send(staff->line, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)sent; /* if its buffer is full it has enough to read */
+    for (unsigned k = 0; k < staff->room; k++) dist__staff_wake(staff, k);
+}
+
+dist_status dist__staff_resize(struct dist_pool *pool, unsigned workers) {
+    struct dist__staff *staff = pool->team;
+    if (workers > staff->room)
+        return dist__refuse(DIST_INVALID, 0, "workers: is %u, the pool has room for %u", workers,
+                            staff->room);
+    /* relaxed: workers look at it when they have nothing to do */
+    atomic_store_explicit(&staff->office->size, workers, memory_order_relaxed);
+    tell_all(staff);
+    return DIST_OK;
+}
+
+void dist__staff_end(struct dist_pool *pool) {
+    struct dist__staff *staff = pool->team;
+    /* relaxed: see above */
+    atomic_store_explicit(&staff->office->closing, 1, memory_order_relaxed);
+    tell_all(staff);
+    if (staff->nursery) bury_nursery(staff);
+    free_staff(staff);
+}
