@@ -45,7 +45,7 @@ CASE("G-15", bad_options_give_no_job) {
     assert_all_refuse((dist_opts){.size = sizeof(dist_opts) - 1}, DIST_INVALID, "size");
     assert_all_refuse(*DIST_OPTS(.executor = (dist_executor)99), DIST_INVALID, "executor");
     assert_all_refuse(*DIST_OPTS(.executor = DIST_AUTO), DIST_UNSUPPORTED, "executor");
-    REFUSED(DIST_UNSUPPORTED, "in_flight", .in_flight = 1);
+    REFUSED(DIST_INVALID, "in_flight", .in_flight = 1);
     REFUSED(DIST_UNSUPPORTED, "trace", .trace = "trace");
     REFUSED(DIST_INVALID, "tasks_per_worker", .tasks_per_worker = 1);
     REFUSED(DIST_INVALID, "timeout", .timeout = -1);

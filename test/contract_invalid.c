@@ -132,17 +132,14 @@ CASE("P-13", two_tasks_of_one_name_are_refused) {
 /* One row for each option that is not built. */
 #define OPTION(field)                                                                              \
     { #field, offsetof(dist_opts, field), sizeof((dist_opts *)0)->field }
-static const struct {
+struct option {
     const char *name;
     size_t offset, size;
-} not_built[] =
-    {
-        OPTION(in_flight),
-        OPTION(trace),
-},
-  of_pools[] = {
-      OPTION(stack_size),  OPTION(tasks_per_worker), OPTION(worker_memory),
-      OPTION(max_pending), OPTION(strict),
+};
+static const struct option not_built[] = {OPTION(trace)};
+static const struct option not_of_calls[] = {
+    OPTION(in_flight),     OPTION(stack_size),  OPTION(tasks_per_worker),
+    OPTION(worker_memory), OPTION(max_pending), OPTION(strict),
 };
 
 static void set_option(dist_opts *opts, size_t offset, size_t size) {
@@ -157,11 +154,11 @@ CASE("G-15", each_option_that_is_not_built_is_named) {
     }
 }
 
-CASE("G-15", an_option_of_pools_is_refused_by_calls) {
-    for (size_t k = 0; k < N(of_pools); k++) {
+CASE("G-15", an_option_not_of_calls_is_refused_by_calls) {
+    for (size_t k = 0; k < N(not_of_calls); k++) {
         dist_opts opts = {.size = sizeof opts, .executor = X};
-        set_option(&opts, of_pools[k].offset, of_pools[k].size);
-        assert_all_refuse(&opts, DIST_INVALID, of_pools[k].name);
+        set_option(&opts, not_of_calls[k].offset, not_of_calls[k].size);
+        assert_all_refuse(&opts, DIST_INVALID, not_of_calls[k].name);
     }
 }
 
@@ -183,7 +180,7 @@ CASE("G-15", a_refused_call_fills_error_and_gives_no_job) {
         dist_job *job = (dist_job *)(uintptr_t)0xdead;
         memset(&e, -1, sizeof e);
         dist_opts opts = {.size = sizeof opts, .executor = X, .error = &e, .job = &job};
-        if (k == 0) opts.in_flight = 1;
+        if (k == 0) opts.trace = "trace";
         if (k == 1) opts.executor = (dist_executor)99;
         if (k == 2) opts.executor = DIST_AUTO;
         prepare();
@@ -199,7 +196,7 @@ CASE("G-15", a_refused_call_fills_error_and_gives_no_job) {
 
 CASE("G-15", a_refused_call_says_why_even_if_empty) {
     prepare();
-    assert_int_equal(dist_map(task, numbers(), 0, out, .executor = X, .in_flight = 1),
+    assert_int_equal(dist_map(task, numbers(), 0, out, .executor = X, .trace = "trace"),
                      DIST_UNSUPPORTED);
     assert_int_equal(dist_map_fn(NULL, numbers(), 0, 4, out, 4, DIST_OPTS(.executor = X)),
                      DIST_INVALID);

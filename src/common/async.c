@@ -93,11 +93,13 @@ static bool is_runner(const struct dist_job *job) {
 /* By whoever has moved it to UNDER_WAY. */
 static void run(struct dist_job *job) {
     int saved = errno, cancel_state = dist__cancel_disable();
+    uint64_t begin_ns = dist__now_ns();
     set_runner(job, this_thread());
     dist_status refused, status = dist__call_run(job->backend, &job->batch, &job->opts, &refused);
     if (refused) skip_all(job);
     else deliver_rest(job);
     conclude(job, status);
+    job->took_ns = dist__now_ns() - begin_ns;
     set_runner(job, 0);
     dist__cancel_restore(cancel_state);
     errno = saved;
@@ -154,8 +156,9 @@ void dist__job_submit(struct dist_job *job) {
     job->errand.run = run_errand;
     job->errand.done = errand_done;
     job->errand.of_pool = job->batch.pool != NULL;
-    /* one item: a worker of the pool does it alone; else somebody must look after the workers */
-    bool direct = job->batch.pool && job->backend->pool_errand && job->batch.n == 1;
+    /* one hand-out: a worker of the pool does it alone; else somebody must look after the workers */
+    bool one = job->batch.n == 1 || job->opts.chunk >= job->batch.n;
+    bool direct = job->batch.pool && job->backend->pool_errand && one && !job->opts.retries;
     if (direct) job->backend->pool_errand(job->batch.pool, &job->errand);
     else dist__errand_submit(&job->errand);
 }
@@ -260,13 +263,18 @@ void dist__job_observe(struct dist_job *job, struct dist__span items, const dist
 
 /* ------------------------------------------------------------------ waiting */
 
+static bool is_foreign(const struct dist_job *job) { return job->maker != getpid(); }
+
+static dist_status refuse_foreign(void) {
+    return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+}
+
 /* DIST_OK, or why this thread must not wait for the job. */
 static dist_status check(const struct dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
     uint32_t phase = phase_of(job);
     if (phase == DIST__ENDED) return DIST_OK;
-    if (job->maker != getpid())
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (is_foreign(job)) return refuse_foreign();
     if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
     if (is_runner(job)) return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");
     for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
@@ -420,25 +428,14 @@ size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
 
 /* ------------------------------------------------------------------ the handle */
 
-static bool is_foreign(const struct dist_job *job) { return job->maker != getpid(); }
-
 dist_status dist_job_start(dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (phase_of(job) != DIST__ENDED && is_foreign(job))
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (phase_of(job) != DIST__ENDED && is_foreign(job)) return refuse_foreign();
     if (phase_of(job) != DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was started before");
     int cancel_state = dist__cancel_disable();
     dist_status status = start(job);
     dist__cancel_restore(cancel_state);
     return status;
-}
-
-dist_status dist_job_state(const dist_job *job) {
-    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    uint32_t phase = phase_of(job);
-    if (phase == DIST__ENDED) return job->status;
-    if (is_foreign(job)) return DIST_UNSUPPORTED;
-    return phase == DIST__NEW ? DIST_PENDING : DIST_RUNNING;
 }
 
 static bool was_cancelled(const struct dist_job *job) {
@@ -448,8 +445,7 @@ static bool was_cancelled(const struct dist_job *job) {
 
 dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (phase_of(job) != DIST__ENDED && job->maker != getpid())
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (phase_of(job) != DIST__ENDED && is_foreign(job)) return refuse_foreign();
     if (move(job, DIST__NEW, DIST__UNDER_WAY) || begin(job)) {
         end_unrun(job);
         return DIST_OK;

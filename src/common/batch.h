@@ -19,6 +19,7 @@ struct dist__batch {
         const dist_task *tasks;
     };
     size_t n;                   /* items, > 0 */
+    size_t first;               /* dist_index() of item 0 */
     const unsigned char *items; /* NULL: the tasks get NULL */
     size_t item_size;
     unsigned char *out; /* NULL: the tasks get NULL */

@@ -256,6 +256,7 @@ static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_o
 
 static void describe(struct dist__batch *batch, const void *items, size_t n, size_t item_size,
                      void *out, size_t out_size) {
+    batch->first = 0;
     batch->items = items, batch->n = n, batch->item_size = item_size;
     batch->out = out, batch->out_size = out_size;
 }

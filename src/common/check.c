@@ -9,7 +9,12 @@
 
 /* Every option that is declared and not built yet. */
 /* clang-format off */
-#define NOT_BUILT_ROWS(ROW) ROW(in_flight) ROW(trace)
+#define NOT_BUILT_ROWS(ROW) ROW(trace)
+
+/* Options that streams do not have. */
+#define NO_STREAM_ROWS(ROW) \
+    ROW(names) ROW(job) ROW(deferred) ROW(abandon) ROW(in_place) ROW(no_wait) ROW(on_start) \
+    ROW(on_finish) ROW(progress)
 
 /* Options of pools only; of workers, which a call in a pool does not choose; of calls only. */
 #define POOL_ROWS(ROW) \
@@ -37,6 +42,11 @@ static const char *first_of_pools(const dist_opts *o) {
 
 static const char *first_of_workers(const dist_opts *o) {
     WORKER_ROWS(IS_SET)
+    return NULL;
+}
+
+static const char *first_not_of_streams(const dist_opts *o) {
+    NO_STREAM_ROWS(IS_SET)
     return NULL;
 }
 
@@ -111,10 +121,24 @@ dist_status dist__check_pool_opts(const dist_opts *o) {
     return status ? status : check_cpus(o);
 }
 
+dist_status dist__check_stream(dist_fn fn, dist_next_fn next, dist_sink_fn sink,
+                               const dist_opts *o) {
+    dist_status refused = check_struct(o);
+    if (!refused) refused = check_in_pool(o);
+    if (refused) return refused;
+    const char *option = first_not_of_streams(o);
+    if (option) return dist__refuse(DIST_INVALID, 0, "%s: not for streams", option);
+    if (!fn || !next || !sink)
+        return dist__refuse(DIST_INVALID, 0, "%s: is NULL", !fn ? "fn" : !next ? "next" : "sink");
+    dist_status status = check_numbers(o);
+    return status ? status : check_cpus(o);
+}
+
 dist_status dist__check_opts(const dist_opts *o, bool goes_on) {
     dist_status refused = check_struct(o);
     if (!refused) refused = check_in_pool(o);
     if (refused) return refused;
+    if (o->in_flight) return dist__refuse(DIST_INVALID, 0, "in_flight: is an option of streams");
     if (goes_on && o->job)
         return dist__refuse(DIST_INVALID, 0, "job: not for a call that returns one");
     if (!goes_on && (o->unordered || o->deferred || o->no_wait))

@@ -8,6 +8,8 @@
  * to NULL as soon as it trusts the struct. `goes_on`: for a call that returns a job. */
 dist_status dist__check_opts(const dist_opts *opts, bool goes_on);
 dist_status dist__check_pool_opts(const dist_opts *opts);
+dist_status dist__check_stream(dist_fn fn, dist_next_fn next, dist_sink_fn sink,
+                               const dist_opts *opts);
 dist_status dist__check_array(const char *name, const void *array, size_t n, size_t size);
 
 dist_status dist__check_tasks(const dist_task *tasks, size_t n);

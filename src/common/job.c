@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* While it runs there is nothing to see. */
 static bool has_ended(const dist_job *job) {
@@ -17,11 +18,24 @@ dist_status dist__job_as_if_loud(const dist_job *job) {
     return outcome->failed_count ? outcome->lowest.status : job->status;
 }
 
+bool dist__job_cut(const dist_job *job) { return job->batch.cut != DIST_OK; }
+uint64_t dist__job_took_ns(const dist_job *job) { return job->took_ns; }
+
 void dist__job_free(dist_job *job) {
     dist__outcome_free(&job->batch.outcome);
     for (size_t k = 0; k < job->asked_count; k++) free(job->asked[k]);
     free(job->asked);
     free(job);
+}
+
+dist_status dist_job_state(const dist_job *job) {
+    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    if (has_ended(job)) return job->status;
+    if (job->maker != getpid()) return DIST_UNSUPPORTED;
+    /* relaxed: a fact by itself */
+    uint32_t phase = atomic_load_explicit(&job->phase, memory_order_relaxed);
+    if (phase == DIST__ENDED) return dist_job_state(job); /* just now */
+    return phase == DIST__NEW ? DIST_PENDING : DIST_RUNNING;
 }
 
 size_t dist_job_count(const dist_job *job) { return job ? job->batch.n : 0; }

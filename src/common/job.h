@@ -34,6 +34,7 @@ struct dist_job {
     pid_t maker;
     dist_opts opts;
     const struct dist__backend *backend;
+    uint64_t took_ns;   /* its run */
     dist_status status; /* how it ended, and why */
     dist_error why;
 
@@ -58,6 +59,10 @@ void dist__job_observe(struct dist_job *job, struct dist__span items, const dist
 
 /* As dist_job_outcome, of a call whose outcome is sorted. */
 const dist_error *dist__job_outcome(const dist_job *job, size_t index);
+
+/* Of an ended job: it did not come to its end by itself; and how long it ran. */
+bool dist__job_cut(const dist_job *job);
+uint64_t dist__job_took_ns(const dist_job *job);
 
 /* How an ended job's call would have ended without .silent. */
 dist_status dist__job_as_if_loud(const struct dist_job *job);

@@ -57,6 +57,12 @@ void dist__futex_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeou
     errno = saved;
 }
 
+void dist__sleep_until(uint64_t ns) {
+    struct timespec until = {.tv_sec = (time_t)(ns / 1000000000),
+                             .tv_nsec = (long)(ns % 1000000000)};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) continue;
+}
+
 void dist__futex_wake(_Atomic(uint32_t) *word, int count, bool shared) {
     int saved = errno;
     syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);

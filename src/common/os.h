@@ -15,6 +15,9 @@
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t dist__now_ns(void);
 
+/* Sleeps until that time. */
+void dist__sleep_until(uint64_t ns);
+
 /* A hint for spinning loops. */
 static inline void dist__cpu_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)

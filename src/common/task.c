@@ -24,6 +24,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
                         unsigned worker, enum dist__company company) {
     const struct dist__record *caller = batch->caller;
     record->index = 0;
+    record->first = batch->first;
     record->code = 0;
     record->status = DIST_FAILED;
     record->place = record->worker = worker;
@@ -132,7 +133,7 @@ int dist_fail_at(size_t k, int code, const char *format, ...) {
 }
 
 int dist_failure(void) { return current ? current->code : 0; }
-size_t dist_index(void) { return current ? current->index : 0; }
+size_t dist_index(void) { return current ? current->first + current->index : 0; }
 const char *dist_name(void) {
     if (!current) return NULL;
     return current->names ? current->names[current->index] : current->name;
@@ -164,11 +165,11 @@ static void begin_random(struct dist__record *record) {
 uint64_t dist__random_nested_seed(struct dist__record *caller) {
     if (!caller) return 0;
     begin_random(caller);
-    return dist__random_of(caller->seed, caller->index, ~caller->nested_count++);
+    return dist__random_of(caller->seed, caller->first + caller->index, ~caller->nested_count++);
 }
 
 uint64_t dist_random(void) {
     if (!current) return 0;
     begin_random(current);
-    return dist__random_of(current->seed, current->index, current->random_count++);
+    return dist__random_of(current->seed, current->first + current->index, current->random_count++);
 }

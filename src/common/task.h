@@ -23,6 +23,7 @@ enum dist__company { DIST__ALONE, DIST__THREADED, DIST__FORKED };
  * only one that reads or writes it. */
 struct dist__record {
     size_t index;       /* of the item, or of the chunk's first item */
+    size_t first;       /* dist_index() of the batch's item 0 */
     int code;           /* from dist_fail, 0 if it was not called; else `message` is valid */
     dist_status status; /* of an error with that code: DIST_FAILED, or DIST_NOMEM by dist_alloc */
     unsigned place;     /* in the call: of the worker's ring, claim and so on */
