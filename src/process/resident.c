@@ -86,8 +86,8 @@ static void make_room(struct dist__slot *slot) {
 
 /* Is there an older invitation than the one it has, or is it time to go? */
 static bool must_yield(void) {
-    unsigned slot;
-    uint64_t word;
+    unsigned slot = 0;
+    uint64_t word = 0;
     return must_leave() || find_invitation(&slot, &word);
 }
 
@@ -142,19 +142,17 @@ static void work_for(struct dist__slot *slot, struct dist__seat *seat) {
     leave_seat(seat, slot, more, &control);
 }
 
-static void serve(void) {
-    unsigned k;
-    uint64_t word;
-    while (await_invitation(&k, &word)) {
-        struct dist__slot *slot = &self.staff->slot[k];
-        struct dist__seat *seat = dist__seat_of(self.staff, self.number, k);
-        if (!enter(slot)) {
-            dist__seat_revoke(seat, word); /* there are enough */
-            continue;
-        }
-        if (dist__seat_take(seat, word, self.generation)) work_for(slot, seat);
-        else make_room(slot);
-    }
+/* Follows one invitation. False: it is to leave. */
+static bool serve(void) {
+    unsigned k = 0;
+    uint64_t word = 0;
+    if (!await_invitation(&k, &word)) return false;
+    struct dist__slot *slot = &self.staff->slot[k];
+    struct dist__seat *seat = dist__seat_of(self.staff, self.number, k);
+    if (!enter(slot)) dist__seat_revoke(seat, word); /* there are enough */
+    else if (dist__seat_take(seat, word, self.generation)) work_for(slot, seat);
+    else make_room(slot);
+    return true;
 }
 
 /* ------------------------------------------------------------------ its life */
@@ -180,7 +178,7 @@ _Noreturn void dist__resident_main(struct dist__staff *staff, unsigned number, u
     if (opts->cpus) dist__pin(opts->cpus[number % opts->n_cpus], &before);
     dist__life_begin(self.life, generation, getpid());
     pthread_cleanup_push(thread_ends, NULL);
-    serve();
+    while (serve()) continue;
     pthread_cleanup_pop(0);
     dist__hand_end(&self.hand);
     dist__worker_flush();

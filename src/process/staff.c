@@ -14,7 +14,7 @@
 
 enum { MORE_SLOTS = 8 }; /* than workers: calls that wait for their turn */
 static const size_t LEAST_HEAP = (size_t)1 << 24, MOST_HEAP = (size_t)1 << 36;
-static const size_t KEPT = (size_t)64 << 20; /* larger parcels give their pages back */
+static const size_t KEPT = (size_t)1 << 30; /* larger parcels give their pages back */
 
 /* ------------------------------------------------------------------ memory and slots */
 
