@@ -5,6 +5,7 @@
 #ifndef DIST_COMMON_BATCH_H
 #define DIST_COMMON_BATCH_H
 
+#include "meter.h"
 #include "outcome.h"
 #include "task.h"
 
@@ -35,6 +36,8 @@ struct dist__batch {
     bool abandoned;                /* workers may outlive the call: see .abandon */
     struct dist__control *control; /* of a call that is looked after; else NULL */
     struct dist_job *job;          /* of a call that goes on by itself; else NULL */
+    dist_stats *stats;             /* where to tell how it went; NULL: nobody will ask */
+    struct dist__meters *meters;   /* of its workers, while it runs; NULL: nothing is measured */
     struct dist__outcome outcome;
     dist_status cut; /* why it ended before its time, if items were left; for a job */
 };

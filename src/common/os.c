@@ -204,16 +204,28 @@ static bool remembered(int pidfd, int *wait_status) {
     return (info.mask & PIDFD_INFO_EXIT_V0) != 0;
 }
 
+/* What the kernel's own waitid tells, and the C library's does not. */
+struct kernel_usage {
+    long user_s, user_us, system_s, system_us;
+    long peak_kib;
+    long more[13];
+};
+
+static uint64_t usage_ns(const struct kernel_usage *usage) {
+    return (uint64_t)(usage->user_s + usage->system_s) * 1000000000 +
+           (uint64_t)(usage->user_us + usage->system_us) * 1000;
+}
+
 /* Waits by pidfd where the kernel can (5.4): a pid that somebody else has reaped may be another
  * process by now. */
-static bool wait_for(pid_t pid, int pidfd, siginfo_t *info) {
+static bool wait_for(pid_t pid, int pidfd, siginfo_t *info, struct kernel_usage *usage) {
     enum { PIDFD = 3 }; /* P_PIDFD, which old headers lack */
-    int failed;
+    long failed;
     do
-        failed = waitid(pidfd < 0 ? P_PID : (idtype_t)PIDFD, (id_t)(pidfd < 0 ? pid : pidfd), info,
-                        WEXITED);
+        failed = syscall(SYS_waitid, pidfd < 0 ? P_PID : PIDFD, pidfd < 0 ? pid : pidfd, info,
+                         WEXITED, usage);
     while (failed && errno == EINTR);
-    if (failed && errno == EINVAL && pidfd >= 0) return wait_for(pid, -1, info);
+    if (failed && errno == EINVAL && pidfd >= 0) return wait_for(pid, -1, info, usage);
     return !failed;
 }
 
@@ -221,7 +233,8 @@ struct dist__exit dist__reap(pid_t pid, int pidfd) {
     int saved = errno, status = 0;
     siginfo_t info = {.si_pid = 0};
     struct dist__exit end = {.known = false};
-    if (wait_for(pid, pidfd, &info))
+    struct kernel_usage usage = {.user_s = 0};
+    if (wait_for(pid, pidfd, &info, &usage))
         end = info.si_code == CLD_EXITED
                   ? (struct dist__exit){.known = true, .exit_code = info.si_status}
                   : (struct dist__exit){.known = true, .signal = info.si_status};
@@ -229,6 +242,8 @@ struct dist__exit dist__reap(pid_t pid, int pidfd) {
         end = WIFSIGNALED(status)
                   ? (struct dist__exit){.known = true, .signal = WTERMSIG(status)}
                   : (struct dist__exit){.known = true, .exit_code = WEXITSTATUS(status)};
+    end.cpu_ns = usage_ns(&usage);
+    end.peak_rss = (size_t)usage.peak_kib * 1024;
     errno = saved;
     return end;
 }

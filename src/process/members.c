@@ -177,8 +177,9 @@ static bool bury(struct dist__supervisor *s, unsigned place) {
     s->member[place].pid = 0;
     s->live--;
     uint64_t begin, last;
-    if (dist__claim_read(&s->call.region.claim[place], &begin, &last) == DIST__LEFT) return true;
-    return inherit(s, place, dead, end);
+    bool left = dist__claim_read(&s->call.region.claim[place], &begin, &last) == DIST__LEFT;
+    dist__meters_bury(s->call.batch->meters, place, &end, !left);
+    return left || inherit(s, place, dead, end);
 }
 
 /* If the host has closed descriptors that are not its own, the pids must do. */
