@@ -250,7 +250,7 @@ CASE_ON("D-21", the_memory_of_the_largest_worker_is_told, ON_PROCESS, 20) {
                                   .job = &job, .retries = retries),
                          DIST_OK);
         size_t after = stats_of(job).peak_rss;
-        assert_true(after >= TOUCHED && after > before);
+        assert_true(after >= TOUCHED && (SANITIZED || after > before));
         dist_job_finish(&job);
     }
 }
