@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,17 +48,20 @@ uint64_t dist__ticks_per_us(void) {
     return per_us;
 }
 
+/* The kernel's numbers: its headers are not there with every C library. */
+enum { WAIT_ON_FUTEX = 0, WAKE_FUTEX = 1, WITHIN_PROCESS = 128 };
+
 void dist__futex_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeout_ns, bool shared) {
     struct timespec limit = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
     int saved = errno;
-    syscall(SYS_futex, word, shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, expected,
+    syscall(SYS_futex, word, WAIT_ON_FUTEX | (shared ? 0 : WITHIN_PROCESS), expected,
             timeout_ns < 0 ? NULL : &limit, NULL, 0);
     errno = saved;
 }
 
 void dist__futex_wake(_Atomic(uint32_t) *word, int count, bool shared) {
     int saved = errno;
-    syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+    syscall(SYS_futex, word, WAKE_FUTEX | (shared ? 0 : WITHIN_PROCESS), count, NULL, NULL, 0);
     errno = saved;
 }
 
@@ -70,14 +72,19 @@ static void async_signals(sigset_t *set) {
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(set, faults[i]);
 }
 
+/* Lets the calling thread run on these, and keeps in *before where it might. */
+static bool use_cpus(const struct dist__affinity *cpus, struct dist__affinity *before) {
+    return !sched_getaffinity(0, sizeof before->mask, (cpu_set_t *)before->mask) &&
+           !sched_setaffinity(0, sizeof cpus->mask, (const cpu_set_t *)cpus->mask);
+}
+
 bool dist__pin(unsigned cpu, struct dist__affinity *before) {
     struct dist__affinity one = {.is_set = true};
     const unsigned bits = 8 * sizeof *one.mask;
     before->is_set = false;
     if (cpu >= bits * (sizeof one.mask / sizeof *one.mask)) return false;
     one.mask[cpu / bits] = 1ul << cpu % bits;
-    if (sched_getaffinity(0, sizeof before->mask, (cpu_set_t *)before->mask)) return false;
-    before->is_set = sched_setaffinity(0, sizeof one.mask, (cpu_set_t *)one.mask) == 0;
+    before->is_set = use_cpus(&one, before);
     return before->is_set;
 }
 
@@ -92,13 +99,11 @@ int dist__thread_start(pthread_t *thread, void *(*main)(void *), void *arg,
     async_signals(&blocked);
     int failed = pthread_sigmask(SIG_BLOCK, &blocked, &before); /* the new thread inherits it */
     if (failed) return failed;
-    pthread_attr_t attr, *given = NULL;
-    if (cpus && !pthread_attr_init(&attr)) {
-        given = &attr;
-        pthread_attr_setaffinity_np(&attr, sizeof cpus->mask, (const cpu_set_t *)cpus->mask);
-    }
-    failed = pthread_create(thread, given, main, arg);
-    if (given) pthread_attr_destroy(&attr);
+    /* it inherits the CPUs, too: not every C library has them as an attribute */
+    struct dist__affinity own;
+    own.is_set = cpus && use_cpus(cpus, &own);
+    failed = pthread_create(thread, NULL, main, arg);
+    dist__unpin(&own);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }
@@ -199,7 +204,7 @@ _Static_assert(sizeof(struct pidfd_info_v0) == 64, "the size is part of the ioct
 
 static bool remembered(int pidfd, int *wait_status) {
     struct pidfd_info_v0 info = {.mask = PIDFD_INFO_EXIT_V0};
-    if (pidfd < 0 || ioctl(pidfd, PIDFD_GET_INFO_V0, &info) < 0) return false;
+    if (pidfd < 0 || syscall(SYS_ioctl, pidfd, PIDFD_GET_INFO_V0, &info) < 0) return false;
     *wait_status = info.exit_code;
     return (info.mask & PIDFD_INFO_EXIT_V0) != 0;
 }
