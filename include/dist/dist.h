@@ -372,7 +372,7 @@ DIST_API dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_op
  * DIST_OK if there was none. Valid until the thread's next call. */
 DIST_API const dist_error *dist_last_error(void);
 
-/* 4. jobs: job.h */
+/* 4. jobs: job.h; many items into one value: reduce.h */
 
 /* 5. inside a task, 6. arenas and tokens: task.h */
 
@@ -437,6 +437,8 @@ DIST_API dist_range dist_chunk(size_t n, size_t size, size_t k);
 #include "pool.h"
 
 #include "stream.h"
+
+#include "reduce.h"
 
 #include "define.h"
 

@@ -216,6 +216,7 @@ dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__ba
     }
     job->batch = *batch;
     job->batch.job = job;
+    job->batch.stats = &job->stats;
     dist__outcome_init(&job->batch.outcome, 0, true); /* until it runs */
     job->opts = *opts;
     if (!opts->seed) job->opts.seed = dist__random_nested_seed(caller);

@@ -87,11 +87,13 @@ static void tell_oneself(struct dist__control *control, struct dist__record *rec
 void dist__worker_tell(struct dist__control *control, struct dist__record *record,
                        enum dist__note_kind kind, struct dist__span items,
                        const dist_error *error) {
+    /* an attempt that has just ended, or something else */
+    uint64_t at_ns = kind == DIST__SUCCEEDED && record->now_ns ? record->now_ns : dist__now_ns();
     struct dist__note note = {.kind = kind,
                               .worker = record->worker,
                               .begin = items.begin,
                               .end = items.end,
-                              .at_ns = dist__now_ns(),
+                              .at_ns = at_ns,
                               .took_ns = record->took_ns};
     if (error) note.error = *error;
     record->now_ns = 0; /* who knows how long this takes */
@@ -292,7 +294,7 @@ static dist_status reason(const struct dist__record *record, uint64_t now) {
 static uint64_t time_of(const struct dist__record *record) {
     const struct dist__control *control = record->control;
     bool asked =
-        control->heard || control->deadline_ns != UINT64_MAX || record->limit_ns != UINT64_MAX;
+        control->timed || control->deadline_ns != UINT64_MAX || record->limit_ns != UINT64_MAX;
     return asked ? dist__now_ns() : 0;
 }
 
@@ -326,7 +328,7 @@ static void explain(struct dist__record *record, dist_status why, uint64_t now) 
 /* A task that ends well above the stop has ended well. */
 int dist__attempt_verdict(struct dist__record *record, int code) {
     const struct dist__control *control = record->control;
-    uint64_t now = record->now_ns = time_of(record);
+    uint64_t now = record->now_ns = record->meter ? record->metered_ns : time_of(record);
     if (control->timed) record->took_ns = now - record->began_ns;
     dist_status why = record->told;
     if (!why && !dist__control_past_stop(control, record->index)) why = reason(record, now);

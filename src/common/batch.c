@@ -71,7 +71,9 @@ int dist__batch_call(const struct dist__batch *batch, size_t i, size_t n, void *
                      struct dist__record *record) {
     record->index = i;
     record->code = 0;
+    if (record->meter) dist__meter_begin(record);
     int code = call(batch, i, n, result, record);
+    if (record->meter) dist__meter_end(record);
     return record->control ? dist__attempt_verdict(record, code) : code;
 }
 
@@ -205,9 +207,11 @@ static void run_map(struct dist__batch *batch, struct dist__span span,
     }
 }
 
-static void run_par(struct dist__batch *batch, struct dist__span span,
-                    struct dist__record *record) {
+/* Any items but chunks, with nothing in common. */
+static void run_each(struct dist__batch *batch, struct dist__span span,
+                     struct dist__record *record) {
     alignas(64) unsigned char stack[STAGE_SIZE];
+    record->follows = false;
     for (size_t i = span.begin; i < span.end; i++) {
         if (dist__outcome_past_stop(&batch->outcome, i)) {
             dist__outcome_skip(&batch->outcome, i, span.end);
@@ -226,6 +230,7 @@ static void run_par(struct dist__batch *batch, struct dist__span span,
         int code = dist__batch_call(batch, i, 1, result ? stage : NULL, record);
         if (code) failed(batch, i, code, record);
         else if (size && stage != result) memcpy(result, stage, size);
+        record->follows = !code && size <= STAGE_SIZE; /* what happens between them is little */
     }
 }
 
@@ -339,8 +344,8 @@ static void run_chunk(struct dist__batch *batch, struct dist__span chunk,
 
 static void run_items(struct dist__batch *batch, struct dist__span span,
                       struct dist__record *record) {
-    if (batch->kind == DIST__INDICES) run_indices(batch, span, record);
-    else if (batch->kind == DIST__PAR_TASKS) run_par(batch, span, record);
+    if (batch->kind == DIST__PAR_TASKS || record->meter) run_each(batch, span, record);
+    else if (batch->kind == DIST__INDICES) run_indices(batch, span, record);
     else if (!batch->out || batch->in_place) run_unstaged(batch, span, record);
     else run_map(batch, span, record);
 }

@@ -5,6 +5,7 @@
 #ifndef DIST_COMMON_BATCH_H
 #define DIST_COMMON_BATCH_H
 
+#include "meter.h"
 #include "outcome.h"
 #include "task.h"
 
@@ -39,6 +40,8 @@ struct dist__batch {
     struct dist_pool *pool;        /* whose workers run it, or NULL */
     size_t ctx_size;               /* of ctx, for workers that have a copy; 0: just the pointer */
     bool each_worker;              /* item k is for worker k of the pool */
+    dist_stats *stats;             /* where to tell how it went; NULL: nobody will ask */
+    struct dist__meters *meters;   /* of its workers, while it runs; NULL: nothing is measured */
     struct dist__outcome outcome;
     dist_status cut; /* why it ended before its time, if items were left; for a job */
 };

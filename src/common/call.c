@@ -117,6 +117,13 @@ static dist_status run_looked_after(const struct dist__backend *backend, struct 
     if (batch->pool) dist__pool_joins(batch->pool, &control);
     batch->abandoned =
         opts->abandon && backend->executor == DIST_THREAD && (opts->timeout > 0 || opts->token);
+    /* workers may write when the meters are gone, or do not see them */
+    bool apart = batch->abandoned || (batch->pool && backend->executor == DIST_PROCESS);
+    if (apart && batch->meters) {
+        control.meters = batch->meters;
+        control.timed = control.told = true;
+        batch->meters = NULL;
+    }
     *refused = backend->run(batch);
     dist_status status = *refused ? *refused : conclude(batch, opts->silent);
     if (!*refused && dist__control_cut(&control, batch->outcome.failed_count > 0, &why))
@@ -128,6 +135,14 @@ static dist_status run_looked_after(const struct dist__backend *backend, struct 
     return status;
 }
 
+static dist_status run_sized(const struct dist__backend *backend, struct dist__batch *batch,
+                             const dist_opts *opts, dist_status *refused) {
+    if (batch->job || batch->pool || dist__control_wanted(opts, batch))
+        return run_looked_after(backend, batch, opts, refused);
+    *refused = backend->run(batch);
+    return *refused ? *refused : conclude(batch, opts->silent);
+}
+
 dist_status dist__call_run(const struct dist__backend *backend, struct dist__batch *batch,
                            const dist_opts *opts, dist_status *refused) {
     *refused = DIST_OK;
@@ -136,12 +151,17 @@ dist_status dist__call_run(const struct dist__backend *backend, struct dist__bat
     batch->control = NULL;
     batch->abandoned = false;
     batch->cut = DIST_OK;
+    batch->meters = NULL;
+    if (batch->stats) batch->stats->executor = backend->executor;
     if (batch->n == 0) return DIST_OK;
     size_up(batch, opts, backend);
-    if (batch->job || batch->pool || dist__control_wanted(opts, batch))
-        return run_looked_after(backend, batch, opts, refused);
-    *refused = backend->run(batch);
-    return *refused ? *refused : conclude(batch, opts->silent);
+    if (!batch->stats) return run_sized(backend, batch, opts, refused);
+    struct dist__meters *meters =
+        dist__meters_new(batch->workers, backend->executor == DIST_PROCESS && !batch->pool);
+    batch->meters = meters;
+    dist_status status = run_sized(backend, batch, opts, refused);
+    dist__meters_end(meters, batch->stats);
+    return status;
 }
 
 static dist_status run_job(const struct dist__backend *backend, const struct dist__batch *batch,
@@ -149,6 +169,7 @@ static dist_status run_job(const struct dist__backend *backend, const struct dis
     dist_job *job = calloc(1, sizeof *job);
     if (!job) return dist__refuse(DIST_NOMEM, 0, "job: no memory");
     job->batch = *batch;
+    job->batch.stats = &job->stats;
     dist_status refused, status = dist__call_run(backend, &job->batch, opts, &refused);
     job->status = status;
     if (status) job->why = *dist_last_error();
@@ -168,6 +189,7 @@ static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
     if (!backend) return dist_last_error()->status;
     batch->job = NULL;
     batch->pool = opts->pool;
+    batch->stats = NULL;
     int saved = errno;
     dist_status status;
     /* a thread that is cancelled in a task would take the batch with it, which workers still use */

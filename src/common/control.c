@@ -319,6 +319,7 @@ void dist__control_take(struct dist__control *control, const struct dist__note *
     /* a worker may know already that the time is up, and then this must know it too */
     if (note->kind == DIST__FAILED || note->kind == DIST__LEFT_OUT) dist__control_check(control);
     bool valid = note->begin < note->end && note->end <= control->batch->n;
+    if (valid) dist__meters_hear(control, note);
     switch (note->kind) {
     case DIST__STARTED:
         for (size_t i = note->begin; valid && i < note->end; i++) tell_start(control, note, i);

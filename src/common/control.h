@@ -70,6 +70,8 @@ struct dist__control {
     void (*heard_of)(void *self, struct dist__span items, bool again);
     void *self;
 
+    struct dist__meters *meters; /* of an abandoned call, whose workers write none; else NULL */
+
     /* Of the job, or NULL: these items have ended, well if error is NULL. `events` go there too. */
     void (*observe)(struct dist_job *job, struct dist__span items, const dist_error *error);
 

@@ -181,3 +181,12 @@ dist_status dist_job_replace_failed(const dist_job *job, const void *value, void
             memcpy(to + i * batch->out_size, value, batch->out_size);
     }
 }
+
+dist_status dist_job_stats(const dist_job *job, dist_stats *stats) {
+    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    if (!stats) return dist__refuse(DIST_INVALID, 0, "stats: is NULL");
+    if (!has_ended(job)) return dist__refuse(DIST_STATE, 0, "job: has not ended");
+    *stats = job->stats;
+    stats->failed = job->batch.outcome.failed_count;
+    return DIST_OK;
+}

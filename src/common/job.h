@@ -19,6 +19,7 @@ enum dist__phase { DIST__NEW, DIST__QUEUED, DIST__UNDER_WAY, DIST__ENDED };
 
 struct dist_job {
     struct dist__batch batch;
+    dist_stats stats;                   /* of an ended one, but for `failed` */
     struct dist__skipped_block **asked; /* by number, ascending */
     size_t asked_count;
     _Atomic(uint32_t) phase; /* a futex; publishes how it ended [phase] */

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,10 +48,13 @@ uint64_t dist__ticks_per_us(void) {
     return per_us;
 }
 
+/* The kernel's numbers: its headers are not there with every C library. */
+enum { WAIT_ON_FUTEX = 0, WAKE_FUTEX = 1, WITHIN_PROCESS = 128 };
+
 void dist__futex_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeout_ns, bool shared) {
     struct timespec limit = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
     int saved = errno;
-    syscall(SYS_futex, word, shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, expected,
+    syscall(SYS_futex, word, WAIT_ON_FUTEX | (shared ? 0 : WITHIN_PROCESS), expected,
             timeout_ns < 0 ? NULL : &limit, NULL, 0);
     errno = saved;
 }
@@ -65,7 +67,7 @@ void dist__sleep_until(uint64_t ns) {
 
 void dist__futex_wake(_Atomic(uint32_t) *word, int count, bool shared) {
     int saved = errno;
-    syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+    syscall(SYS_futex, word, WAKE_FUTEX | (shared ? 0 : WITHIN_PROCESS), count, NULL, NULL, 0);
     errno = saved;
 }
 
@@ -76,14 +78,19 @@ static void async_signals(sigset_t *set) {
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(set, faults[i]);
 }
 
+/* Lets the calling thread run on these, and keeps in *before where it might. */
+static bool use_cpus(const struct dist__affinity *cpus, struct dist__affinity *before) {
+    return !sched_getaffinity(0, sizeof before->mask, (cpu_set_t *)before->mask) &&
+           !sched_setaffinity(0, sizeof cpus->mask, (const cpu_set_t *)cpus->mask);
+}
+
 bool dist__pin(unsigned cpu, struct dist__affinity *before) {
     struct dist__affinity one = {.is_set = true};
     const unsigned bits = 8 * sizeof *one.mask;
     before->is_set = false;
     if (cpu >= bits * (sizeof one.mask / sizeof *one.mask)) return false;
     one.mask[cpu / bits] = 1ul << cpu % bits;
-    if (sched_getaffinity(0, sizeof before->mask, (cpu_set_t *)before->mask)) return false;
-    before->is_set = sched_setaffinity(0, sizeof one.mask, (cpu_set_t *)one.mask) == 0;
+    before->is_set = use_cpus(&one, before);
     return before->is_set;
 }
 
@@ -109,13 +116,15 @@ int dist__thread_start_sized(pthread_t *thread, void *(*main)(void *), void *arg
     async_signals(&blocked);
     int failed = pthread_sigmask(SIG_BLOCK, &blocked, &before); /* the new thread inherits it */
     if (failed) return failed;
+    /* it inherits the CPUs, too: not every C library has them as an attribute */
+    struct dist__affinity own;
+    own.is_set = cpus && use_cpus(cpus, &own);
     pthread_attr_t attr, *given = NULL;
-    if ((cpus || stack_bytes) && !pthread_attr_init(&attr)) given = &attr;
-    if (given && cpus)
-        pthread_attr_setaffinity_np(&attr, sizeof cpus->mask, (const cpu_set_t *)cpus->mask);
-    if (given && stack_bytes) set_stack_size(&attr, stack_bytes);
+    if (stack_bytes && !pthread_attr_init(&attr)) given = &attr;
+    if (given) set_stack_size(&attr, stack_bytes);
     failed = pthread_create(thread, given, main, arg);
     if (given) pthread_attr_destroy(&attr);
+    dist__unpin(&own);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }
@@ -216,21 +225,33 @@ _Static_assert(sizeof(struct pidfd_info_v0) == 64, "the size is part of the ioct
 
 static bool remembered(int pidfd, int *wait_status) {
     struct pidfd_info_v0 info = {.mask = PIDFD_INFO_EXIT_V0};
-    if (pidfd < 0 || ioctl(pidfd, PIDFD_GET_INFO_V0, &info) < 0) return false;
+    if (pidfd < 0 || syscall(SYS_ioctl, pidfd, PIDFD_GET_INFO_V0, &info) < 0) return false;
     *wait_status = info.exit_code;
     return (info.mask & PIDFD_INFO_EXIT_V0) != 0;
 }
 
+/* What the kernel's own waitid tells, and the C library's does not. */
+struct kernel_usage {
+    long user_s, user_us, system_s, system_us;
+    long peak_kib;
+    long more[13];
+};
+
+static uint64_t usage_ns(const struct kernel_usage *usage) {
+    return (uint64_t)(usage->user_s + usage->system_s) * 1000000000 +
+           (uint64_t)(usage->user_us + usage->system_us) * 1000;
+}
+
 /* Waits by pidfd where the kernel can (5.4): a pid that somebody else has reaped may be another
  * process by now. */
-static bool wait_for(pid_t pid, int pidfd, siginfo_t *info) {
+static bool wait_for(pid_t pid, int pidfd, siginfo_t *info, struct kernel_usage *usage) {
     enum { PIDFD = 3 }; /* P_PIDFD, which old headers lack */
-    int failed;
+    long failed;
     do
-        failed = waitid(pidfd < 0 ? P_PID : (idtype_t)PIDFD, (id_t)(pidfd < 0 ? pid : pidfd), info,
-                        WEXITED);
+        failed = syscall(SYS_waitid, pidfd < 0 ? P_PID : PIDFD, pidfd < 0 ? pid : pidfd, info,
+                         WEXITED, usage);
     while (failed && errno == EINTR);
-    if (failed && errno == EINVAL && pidfd >= 0) return wait_for(pid, -1, info);
+    if (failed && errno == EINVAL && pidfd >= 0) return wait_for(pid, -1, info, usage);
     return !failed;
 }
 
@@ -238,7 +259,8 @@ struct dist__exit dist__reap(pid_t pid, int pidfd) {
     int saved = errno, status = 0;
     siginfo_t info = {.si_pid = 0};
     struct dist__exit end = {.known = false};
-    if (wait_for(pid, pidfd, &info))
+    struct kernel_usage usage = {.user_s = 0};
+    if (wait_for(pid, pidfd, &info, &usage))
         end = info.si_code == CLD_EXITED
                   ? (struct dist__exit){.known = true, .exit_code = info.si_status}
                   : (struct dist__exit){.known = true, .signal = info.si_status};
@@ -246,6 +268,8 @@ struct dist__exit dist__reap(pid_t pid, int pidfd) {
         end = WIFSIGNALED(status)
                   ? (struct dist__exit){.known = true, .signal = WTERMSIG(status)}
                   : (struct dist__exit){.known = true, .exit_code = WEXITSTATUS(status)};
+    end.cpu_ns = usage_ns(&usage);
+    end.peak_rss = (size_t)usage.peak_kib * 1024;
     errno = saved;
     return end;
 }

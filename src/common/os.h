@@ -100,8 +100,10 @@ int dist__pidfd_open(pid_t pid);
  * remember. */
 struct dist__exit {
     bool known;
-    int signal;    /* that killed it, or 0 */
-    int exit_code; /* if signal is 0 */
+    int signal;      /* that killed it, or 0 */
+    int exit_code;   /* if signal is 0 */
+    uint64_t cpu_ns; /* that it has used; 0 if unknown */
+    size_t peak_rss; /* bytes it had in memory at most; 0 if unknown */
 };
 
 /* Reaps a child that has ended (waits for it if it has not). pidfd may be -1. */

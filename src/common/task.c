@@ -52,6 +52,9 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->limit_ns = UINT64_MAX;
     record->now_ns = 0;
     record->before_pin.is_set = false;
+    record->meter = batch->meters ? &batch->meters->worker[worker] : NULL;
+    record->cpu_looked = 0;
+    record->follows = false;
     record->caller = batch->abandoned ? NULL : caller;
     unsigned workers = company == DIST__ALONE ? 1 : batch->workers;
     record->crowd = product(caller ? caller->crowd : 1, workers);

@@ -60,6 +60,12 @@ struct dist__record {
     uint64_t now_ns;   /* when it ended, for the start of the next one; 0: look again */
     struct dist__affinity before_pin;
 
+    struct dist__meter *meter; /* NULL: nothing is measured */
+    uint64_t cpu_ns;           /* of this thread, as of cpu_looked; */
+    uint64_t cpu_looked;       /* a time; 0: never */
+    uint64_t metered_ns;       /* when the last task ended, */
+    bool follows;              /* and the next one follows at once */
+
     void *scratch; /* staging for results too large for the stack; owned */
     size_t scratch_size;
 
@@ -80,6 +86,7 @@ void dist__record_switch(struct dist__record *record);
 struct dist__record *dist__record_current(void);
 
 struct dist__batch;
+struct dist__meter;
 
 /* Makes `record` current for this thread, as worker `worker` of the batch; undone by leave, which
  * frees what it owns. */

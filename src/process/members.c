@@ -184,8 +184,9 @@ static bool bury(struct dist__supervisor *s, unsigned place) {
     if (!s->staff) s->member[place].pid = 0;
     s->live--;
     uint64_t begin, last;
-    if (dist__claim_read(&s->call.region.claim[place], &begin, &last) == DIST__LEFT) return true;
-    bool explained = inherit(s, place, dead, end);
+    bool left = dist__claim_read(&s->call.region.claim[place], &begin, &last) == DIST__LEFT;
+    dist__meters_bury(s->call.batch->meters, place, &end, !left);
+    bool explained = left || inherit(s, place, dead, end);
     if (s->staff) dist__seats_clear(s, place);
     return explained;
 }

@@ -3,7 +3,7 @@
  * alone. CMakeLists.txt reads the cases from here. */
 #include <dist/dist.h>
 
-void arguments(void), arrays(void), options(void), tasks(void), lists(void);
+void arguments(void), arrays(void), options(void), tasks(void), sums(void), lists(void);
 
 /* ---- making tasks of functions */
 
@@ -211,6 +211,33 @@ void tasks(void) {
     dist_apply(visit, DIST_NONE, out);
 #else
     dist_apply(answer_task, DIST_NONE, out);
+#endif
+}
+
+/* ---- reductions */
+
+static int join(void *into, const void *other, void *ctx) {
+    (void)into, (void)other, (void)ctx;
+    return 0;
+}
+
+void sums(void) {
+    const int in[1] = {0};
+    int sum = 0;
+
+#ifdef LEAF_AND_JOIN_SWAPPED /* incompatible-(function-)?pointer-types */
+    dist_reduce(join, chunk, in, 1, &sum);
+#elif defined(JOIN_FORGOTTEN) /* incompatible-pointer-types|int-conversion|expected expression */
+    dist_reduce(chunk, in, 1, &sum);
+#elif defined(ACCUMULATOR_A_VALUE)           /* invalid type argument|indirection requires|sizeof */
+    dist_reduce(chunk, join, in, 1, sum);
+#elif defined(ACCUMULATOR_FORGOTTEN)         /* expected expression */
+    dist_reduce(chunk, join, in, 1, .workers = 2);
+#elif defined(EXECUTOR_OF_A_REDUCTION_TWICE) /* override-init|initializer-overrides */
+    dist_thread_reduce(chunk, join, in, 1, &sum, .executor = DIST_PROCESS);
+#else
+    dist_reduce(chunk, join, in, 1, &sum, .workers = 2);
+    dist_process_reduce(chunk, join, in, 1, &sum);
 #endif
 }
 

@@ -57,6 +57,27 @@ static void maps(void) {
     expect("process_map_chunks", status, out[2] == 27);
 }
 
+static int add_all(void *acc, const void *items, size_t n, void *ctx) {
+    (void)ctx;
+    for (size_t i = 0; i < n; i++) *(int *)acc += ((const int *)items)[i];
+    return 0;
+}
+
+static int add(void *into, const void *other, void *ctx) { return add_all(into, other, 1, ctx); }
+
+static void reductions(void) {
+    const int in[] = {1, 2, 3};
+    int sum = 0;
+    dist_status status = dist_reduce(add_all, add, in, 3, &sum);
+    expect("reduce", status, sum == 6);
+    sum = 0;
+    status = dist_thread_reduce(add_all, add, in, 3, &sum, .workers = 2);
+    expect("thread_reduce", status, sum == 6);
+    sum = 0;
+    status = dist_process_reduce(add_all, add, in, 3, &sum, .chunk = 2);
+    expect("process_reduce", status, sum == 6);
+}
+
 static void applies(void) {
     int out = 0;
     dist_status status = dist_apply(answer_task, DIST_NONE, &out);
@@ -75,9 +96,9 @@ static void loops(void) {
 
 static void pars(void) {
     int x = 5, cubed = 0, answered = 0;
-    const dist_task tasks[] = {DIST_TASK("cube", cube_task, &x, &cubed),
-                               {.name = "answer", .fn = answer_task, .result = &answered,
-                                .result_size = sizeof answered}};
+    const dist_task tasks[] = {
+        DIST_TASK("cube", cube_task, &x, &cubed),
+        {.name = "answer", .fn = answer_task, .result = &answered, .result_size = sizeof answered}};
     dist_status status = dist_par(tasks, 2);
     expect("par", status, cubed == 125 && answered == 42);
     expect("thread_par", dist_thread_par(tasks, 2, .workers = 2), cubed == 125);
@@ -107,6 +128,7 @@ static void jobs(void) {
 
 int main(void) {
     maps();
+    reductions();
     applies();
     loops();
     pars();

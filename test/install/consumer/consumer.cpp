@@ -17,6 +17,11 @@ static int cubes(void *results, const void *items, std::size_t n, void *ctx) {
 
 static int even(std::size_t index, void *) { return index % 2 ? dist_fail(1, "odd") : 0; }
 
+static int add(void *into, const void *other, void *) {
+    *static_cast<int *>(into) += *static_cast<const int *>(other);
+    return 0;
+}
+
 int main() {
     const int in[] = {1, 2, 3};
     int out[3] = {}, chunked[3] = {}, applied = 0, task_result = 0;
@@ -31,6 +36,11 @@ int main() {
 
     bool right = dist_map_fn(cube, in, 3, sizeof *in, out, sizeof *out, &opts) == DIST_OK;
     right &= dist_map_chunks_fn(cubes, in, 3, sizeof *in, chunked, sizeof *out, &opts) == DIST_OK;
+    int sum = 0; // of the cubes: each leaf has one item
+    opts.chunk = 1;
+    right &= dist_reduce_fn(cubes, add, in, 3, sizeof *in, &sum, sizeof sum, &opts) == DIST_OK;
+    opts.chunk = 0;
+    right &= sum == 36;
     right &= dist_apply_fn(cube, in, sizeof *in, &applied, sizeof applied, nullptr) == DIST_OK;
     right &= dist_par_fn(&task, 1, &opts) == DIST_OK;
     right &= dist_for_fn(even, 2, &opts) == DIST_FAILED && error.index == 1;
