@@ -8,6 +8,7 @@
 #include "call.h"
 #include "error.h"
 #include "job.h"
+#include "light.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -18,17 +19,13 @@
 enum dist__item_fate { OPEN, WELL, BADLY, SKIPPED };
 enum { BEGIN_NS = 10000000 }; /* so long a thread waits for others to begin a job */
 
-static _Atomic(uint32_t) any_ended; /* counts; a futex for dist_job_wait_any [any] */
-
-static uint32_t phase_of(const struct dist_job *job) {
-    /* acquire: how it ended; pairs with [phase] */
-    return atomic_load_explicit(&job->phase, memory_order_acquire);
+/* Of light jobs too. */
+static enum dist__phase phase_of(const struct dist_job *job) {
+    return dist__phase_of(dist__phase_look((const _Atomic(uint32_t) *)job));
 }
 
 static bool move(struct dist_job *job, uint32_t from, uint32_t to) {
-    /* acq_rel: what was done to it before; see [phase] */
-    return atomic_compare_exchange_strong_explicit(&job->phase, &from, to, memory_order_acq_rel,
-                                                   memory_order_relaxed);
+    return dist__phase_move(&job->phase, from, to);
 }
 
 /* ------------------------------------------------------------------ its life */
@@ -64,13 +61,12 @@ static void conclude(struct dist_job *job, dist_status status) {
 }
 
 static void publish(struct dist_job *job) {
-    atomic_store_explicit(&job->phase, DIST__ENDED, memory_order_release); /* [phase] */
+    dist__phase_end(&job->phase, DIST_OK); /* its own status says how */
     dist__futex_wake(&job->phase, INT_MAX, false);
     /* release: the end; pairs with [changes] */
     atomic_fetch_add_explicit(&job->changes, 1, memory_order_release);
     dist__futex_wake(&job->changes, INT_MAX, false);
-    atomic_fetch_add_explicit(&any_ended, 1, memory_order_release); /* the end [any] */
-    dist__futex_wake(&any_ended, INT_MAX, false);
+    dist__tell_onlookers();
 }
 
 /* Differs between threads. */
@@ -220,7 +216,8 @@ void dist__job_observe(struct dist_job *job, struct dist__span items, const dist
 /* DIST_OK, or why this thread must not wait for the job. */
 static dist_status check(const struct dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    uint32_t phase = phase_of(job);
+    if (dist__is_light(job)) return dist__light_check(dist__light_of(job));
+    enum dist__phase phase = phase_of(job);
     if (phase == DIST__ENDED) return DIST_OK;
     if (job->maker != getpid())
         return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
@@ -251,11 +248,12 @@ static dist_status how_it_ended(const struct dist_job *job) {
 }
 
 dist_status dist_job_wait(dist_job *job, double seconds) {
+    if (job && dist__is_light(job)) return dist__light_wait(dist__light_of(job), seconds);
     dist_status refused = check(job);
     if (refused) return refused;
     uint64_t limit = limit_of(seconds);
     if (limit == UINT64_MAX && move(job, DIST__QUEUED, DIST__UNDER_WAY)) run_here(job);
-    for (uint32_t phase; (phase = phase_of(job)) != DIST__ENDED;) {
+    for (enum dist__phase phase; (phase = phase_of(job)) != DIST__ENDED;) {
         int64_t left = until(limit);
         if (left == 0)
             return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
@@ -278,6 +276,10 @@ static void *hurried_thread(void *job) {
 /* The threads there are may all be waiting for this job: one more begins it. */
 static void hurry(struct dist_job *job) {
     pthread_t thread;
+    if (dist__is_light(job)) {
+        dist__light_hurry(dist__light_of(job));
+        return;
+    }
     if (job->hurried) return;
     job->hurried = true;
     atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
@@ -296,13 +298,14 @@ static bool next_ended(struct dist_job *job, size_t *index) {
 }
 
 /* Why an item has failed: the failures are sorted at the end. */
-static void find_error(struct dist_job *job, size_t index, uint32_t phase) {
+static void find_error(struct dist_job *job, size_t index, enum dist__phase phase) {
     const dist_error *error = phase == DIST__ENDED ? dist__job_outcome(job, index) : NULL;
     if (error) job->error = *error;
     else dist__outcome_find(&job->batch.outcome, index, &job->error);
 }
 
-static void fill_event(struct dist_job *job, size_t index, uint32_t phase, dist_event *event) {
+static void fill_event(struct dist_job *job, size_t index, enum dist__phase phase,
+                       dist_event *event) {
     const struct dist__batch *batch = &job->batch;
     job->delivered++;
     job->error = dist__skipped; /* unless it has failed */
@@ -325,6 +328,7 @@ static void fill_event(struct dist_job *job, size_t index, uint32_t phase, dist_
 
 dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
     if (!event) return dist__refuse(DIST_INVALID, 0, "event: is NULL");
+    if (job && dist__is_light(job)) return dist__light_next(dist__light_of(job), event, seconds);
     dist_status refused = check(job);
     if (refused) return refused;
     if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
@@ -332,7 +336,7 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
     for (size_t index; job->delivered < job->batch.n;) {
         /* acquire: pairs with [changes] */
         uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
-        uint32_t phase = phase_of(job); /* at the end all items have been told of */
+        enum dist__phase phase = phase_of(job); /* at the end all items have been told of */
         if (next_ended(job, &index)) {
             fill_event(job, index, phase, event);
             return DIST_OK;
@@ -347,6 +351,11 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
     return DIST_EMPTY;
 }
 
+static bool was_hurried(const struct dist_job *job) {
+    if (!dist__is_light(job)) return job->hurried;
+    return dist__phase_look((const _Atomic(uint32_t) *)job) & DIST__HURRIED;
+}
+
 /* The first that has ended, or n. *waiting: one is on its way; *queued: one that has not begun. */
 static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
                           struct dist_job **queued) {
@@ -354,19 +363,19 @@ static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
     *queued = NULL;
     for (size_t k = 0; k < n; k++) {
         if (!jobs[k] || check(jobs[k])) continue;
-        uint32_t phase = phase_of(jobs[k]);
+        enum dist__phase phase = phase_of(jobs[k]);
         if (phase == DIST__ENDED) return k;
-        if (phase == DIST__QUEUED && !jobs[k]->hurried && !*queued) *queued = jobs[k];
+        if (phase == DIST__QUEUED && !*queued && !was_hurried(jobs[k])) *queued = jobs[k];
         *waiting = true;
     }
     return n;
 }
 
-size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
+/* Looks, sleeps, and looks again. */
+static size_t await_any(dist_job *const *jobs, size_t n, double seconds) {
     uint64_t limit = limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+    uint32_t ended = dist__onlookers_enter(&dist__onlookers);
     for (;;) {
-        /* acquire: pairs with [any] */
-        uint32_t ended = atomic_load_explicit(&any_ended, memory_order_acquire);
         bool waiting;
         struct dist_job *queued;
         size_t first = first_ended(jobs, n, &waiting, &queued);
@@ -375,8 +384,19 @@ size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
         if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
         int64_t left = until(queued ? begin : limit);
         if (left == 0 && !queued) return n;
-        if (left) dist__futex_wait(&any_ended, ended, left, false);
+        if (left) dist__futex_wait(&dist__onlookers.ended, ended, left, false);
+        ended = dist__onlookers_look(&dist__onlookers);
     }
+}
+
+size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
+    bool waiting;
+    struct dist_job *queued;
+    size_t first = first_ended(jobs, n, &waiting, &queued);
+    if (first < n || !waiting || seconds == 0) return first;
+    first = await_any(jobs, n, seconds);
+    dist__onlookers_leave(&dist__onlookers);
+    return first;
 }
 
 /* ------------------------------------------------------------------ the handle */
@@ -385,18 +405,22 @@ static bool is_foreign(const struct dist_job *job) { return job->maker != getpid
 
 dist_status dist_job_start(dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (phase_of(job) != DIST__ENDED && is_foreign(job))
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
-    if (phase_of(job) != DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was started before");
     int cancel_state = dist__cancel_disable();
-    start(job);
+    dist_status status = DIST_OK;
+    if (dist__is_light(job)) status = dist__light_begin(dist__light_of(job));
+    else if (phase_of(job) != DIST__ENDED && is_foreign(job))
+        status = dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    else if (phase_of(job) != DIST__NEW)
+        status = dist__refuse(DIST_STATE, 0, "job: was started before");
+    else start(job);
     dist__cancel_restore(cancel_state);
-    return DIST_OK;
+    return status;
 }
 
 dist_status dist_job_state(const dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    uint32_t phase = phase_of(job);
+    if (dist__is_light(job)) return dist__light_state(dist__light_of(job));
+    enum dist__phase phase = phase_of(job);
     if (phase == DIST__ENDED) return job->status;
     if (is_foreign(job)) return DIST_UNSUPPORTED;
     return phase == DIST__NEW ? DIST_PENDING : DIST_RUNNING;
@@ -420,6 +444,7 @@ static bool was_cancelled(const struct dist_job *job) {
 
 dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    if (dist__is_light(job)) return dist__light_cancel(dist__light_of(job), running_too);
     if (phase_of(job) != DIST__ENDED && job->maker != getpid())
         return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
     if (move(job, DIST__NEW, DIST__UNDER_WAY) || move(job, DIST__QUEUED, DIST__UNDER_WAY)) {
@@ -441,6 +466,7 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
 
 dist_status dist_job_finish(dist_job **handle) {
     if (!handle || !*handle) return DIST_OK;
+    if (dist__is_light(*handle)) return dist__light_finish(handle);
     dist_job *job = *handle;
     dist_status status = DIST_OK;
     if (phase_of(job) != DIST__NEW) {

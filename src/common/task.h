@@ -19,6 +19,8 @@ struct dist__named_item {
  * process of its own. */
 enum dist__company { DIST__ALONE, DIST__THREADED, DIST__FORKED };
 
+struct dist__light;
+
 /* One for each worker of a call, on that worker's stack. The thread that runs the task is the
  * only one that reads or writes it. */
 struct dist__record {
@@ -57,6 +59,9 @@ struct dist__record {
     uint64_t now_ns;   /* when it ended, for the start of the next one; 0: look again */
     struct dist__affinity before_pin;
 
+    const struct dist__light *light; /* the light job that runs; else NULL */
+    uintptr_t base;                  /* where the stack of this thread's outermost record is */
+
     void *scratch; /* staging for results too large for the stack; owned */
     size_t scratch_size;
 
@@ -82,6 +87,10 @@ struct dist__batch;
  * frees what it owns. */
 void dist__record_enter(struct dist__record *record, const struct dist__batch *batch,
                         unsigned worker, enum dist__company company);
+
+/* The same for a light job, which has one worker, and no caller. */
+void dist__record_enter_light(struct dist__record *record, const struct dist__light *light,
+                              uint64_t seed);
 
 /* A number that depends on all three and shows no pattern. */
 uint64_t dist__random_of(uint64_t seed, uint64_t index, uint64_t count);
