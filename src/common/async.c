@@ -5,9 +5,10 @@
  * Whoever moves a job to UNDER_WAY runs it: a thread of a backend that has taken its errand, or a
  * thread that waits for it without limit and finds it not begun. So a wait needs no other thread.
  */
+#include "await.h"
 #include "call.h"
 #include "error.h"
-#include "job.h"
+#include "light.h"
 #include "pool.h"
 
 #include <errno.h>
@@ -16,25 +17,18 @@
 #include <string.h>
 #include <unistd.h>
 
-enum dist__item_fate { OPEN, WELL, BADLY, SKIPPED };
-enum { BEGIN_NS = 10000000 }; /* so long a thread waits for others to begin a job */
-
-static _Atomic(uint32_t) any_ended; /* counts; a futex for dist_job_wait_any [any] */
-
-static uint32_t phase_of(const struct dist_job *job) {
-    /* acquire: how it ended; pairs with [phase] */
-    return atomic_load_explicit(&job->phase, memory_order_acquire);
+/* Of light jobs too. */
+enum dist__phase dist__job_phase(const struct dist_job *job) {
+    return dist__phase_of(dist__phase_look((const _Atomic(uint32_t) *)job));
 }
 
 static bool move(struct dist_job *job, uint32_t from, uint32_t to) {
-    /* acq_rel: what was done to it before; see [phase] */
-    return atomic_compare_exchange_strong_explicit(&job->phase, &from, to, memory_order_acq_rel,
-                                                   memory_order_relaxed);
+    return dist__phase_move(&job->phase, from, to);
 }
 
 /* ------------------------------------------------------------------ its life */
 
-static void unref(struct dist_job *job) {
+void dist__job_unref(struct dist_job *job) {
     /* acq_rel: all others have done with it [refs] */
     if (atomic_fetch_sub_explicit(&job->refs, 1, memory_order_acq_rel) > 1) return;
     pthread_mutex_destroy(&job->lock);
@@ -46,7 +40,7 @@ static void unref(struct dist_job *job) {
 /* What nobody has told of: a worker process may die between its item's end and the note. */
 static void deliver_rest(struct dist_job *job) {
     for (size_t i = 0; job->ended < job->batch.n && i < job->batch.n; i++)
-        if (job->item[i] == OPEN)
+        if (job->item[i] == DIST__OPEN)
             dist__job_observe(job, (struct dist__span){i, i + 1}, dist__job_outcome(job, i));
 }
 
@@ -65,13 +59,12 @@ static void conclude(struct dist_job *job, dist_status status) {
 }
 
 static void publish(struct dist_job *job) {
-    atomic_store_explicit(&job->phase, DIST__ENDED, memory_order_release); /* [phase] */
+    dist__phase_end(&job->phase, DIST_OK); /* its own status says how */
     dist__futex_wake(&job->phase, INT_MAX, false);
     /* release: the end; pairs with [changes] */
     atomic_fetch_add_explicit(&job->changes, 1, memory_order_release);
     dist__futex_wake(&job->changes, INT_MAX, false);
-    atomic_fetch_add_explicit(&any_ended, 1, memory_order_release); /* the end [any] */
-    dist__futex_wake(&any_ended, INT_MAX, false);
+    dist__tell_onlookers();
 }
 
 /* Differs between threads. */
@@ -112,7 +105,7 @@ static void end(struct dist_job *job) {
     if (pool) dist__pool_end_call(pool);
 }
 
-static void run_here(struct dist_job *job) {
+void dist__job_run_here(struct dist_job *job) {
     run(job);
     end(job);
 }
@@ -129,9 +122,9 @@ static void end_unrun(struct dist_job *job) {
 }
 
 /* Moves a job that has not begun to UNDER_WAY. False: somebody else has. */
-static bool begin(struct dist_job *job) {
+bool dist__job_begin(struct dist_job *job) {
     if (!move(job, DIST__QUEUED, DIST__UNDER_WAY)) return false;
-    if (job->batch.pool && dist__pool_unqueue(job->batch.pool, job)) unref(job);
+    if (job->batch.pool && dist__pool_unqueue(job->batch.pool, job)) dist__job_unref(job);
     return true;
 }
 
@@ -149,14 +142,15 @@ static void errand_done(struct dist__errand *errand, bool ran) {
     struct dist_job *job = job_of(errand);
     if (ran) end(job);
     if (job->batch.pool) dist__pool_next(job->batch.pool);
-    unref(job);
+    dist__job_unref(job);
 }
 
 void dist__job_submit(struct dist_job *job) {
     job->errand.run = run_errand;
     job->errand.done = errand_done;
     job->errand.of_pool = job->batch.pool != NULL;
-    /* one hand-out: a worker of the pool does it alone; else somebody must look after the workers */
+    /* one hand-out: a worker of the pool does it alone; else somebody must look after the workers
+     */
     bool one = job->batch.n == 1 || job->opts.chunk >= job->batch.n;
     bool direct = job->batch.pool && job->backend->pool_errand && one && !job->opts.retries;
     if (direct) job->backend->pool_errand(job->batch.pool, &job->errand);
@@ -165,7 +159,7 @@ void dist__job_submit(struct dist_job *job) {
 
 void dist__job_drop(struct dist_job *job) {
     if (move(job, DIST__QUEUED, DIST__UNDER_WAY)) end_unrun(job);
-    unref(job);
+    dist__job_unref(job);
 }
 
 /* From QUEUED on, the job may be over at any time. */
@@ -181,7 +175,7 @@ static dist_status submit(struct dist_job *job) {
         job->entered = false;
         dist__pool_end_call(job->batch.pool);
     }
-    unref(job);
+    dist__job_unref(job);
     return refused;
 }
 
@@ -193,7 +187,7 @@ static dist_status start(struct dist_job *job) {
     job->entered = job->batch.pool != NULL;
     if (move(job, DIST__NEW, here ? DIST__UNDER_WAY : DIST__QUEUED)) {
         if (!here) return submit(job);
-        run_here(job);
+        dist__job_run_here(job);
     } else if (job->entered) {
         dist__pool_end_call(job->batch.pool);
     }
@@ -226,7 +220,7 @@ dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__ba
     atomic_init(&job->refs, 1);
     pthread_mutex_init(&job->lock, NULL);
     if (opts->deferred || start(job) == DIST_OK) return job;
-    unref(job);
+    dist__job_unref(job);
     return NULL;
 }
 
@@ -248,10 +242,12 @@ void dist__job_leaves(struct dist_job *job) {
 }
 
 void dist__job_observe(struct dist_job *job, struct dist__span items, const dist_error *error) {
-    uint8_t fate = !error ? WELL : error->status == DIST_SKIPPED ? SKIPPED : BADLY;
+    uint8_t fate = !error                          ? DIST__WELL
+                   : error->status == DIST_SKIPPED ? DIST__SKIPPED
+                                                   : DIST__BADLY;
     pthread_mutex_lock(&job->lock);
     for (size_t i = items.begin; i < items.end; i++) {
-        if (job->item[i] != OPEN) continue; /* skipped, and told twice */
+        if (job->item[i] != DIST__OPEN) continue; /* skipped, and told twice */
         job->item[i] = fate;
         if (job->order) job->order[job->ended] = i;
         job->ended++;
@@ -262,20 +258,18 @@ void dist__job_observe(struct dist_job *job, struct dist__span items, const dist
     dist__futex_wake(&job->changes, INT_MAX, false);
 }
 
-/* ------------------------------------------------------------------ waiting */
+bool dist__job_is_foreign(const struct dist_job *job) { return job->maker != getpid(); }
 
-static bool is_foreign(const struct dist_job *job) { return job->maker != getpid(); }
-
-static dist_status refuse_foreign(void) {
+dist_status dist__job_refuse_foreign(void) {
     return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
 }
 
-/* DIST_OK, or why this thread must not wait for the job. */
-static dist_status check(const struct dist_job *job) {
+dist_status dist__job_check(const struct dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    uint32_t phase = phase_of(job);
+    if (dist__is_light(job)) return dist__light_check(dist__light_of(job));
+    enum dist__phase phase = dist__job_phase(job);
     if (phase == DIST__ENDED) return DIST_OK;
-    if (is_foreign(job)) return refuse_foreign();
+    if (dist__job_is_foreign(job)) return dist__job_refuse_foreign();
     if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
     if (is_runner(job)) return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");
     for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
@@ -284,157 +278,18 @@ static dist_status check(const struct dist_job *job) {
     return DIST_OK;
 }
 
-/* Nanoseconds from now until a time; -1: never. */
-static int64_t until(uint64_t limit_ns) {
-    if (limit_ns == UINT64_MAX) return -1;
-    uint64_t now = dist__now_ns();
-    return limit_ns > now ? (int64_t)(limit_ns - now) : 0;
-}
-
-static dist_status how_it_ended(const struct dist_job *job) {
-    for (size_t i = 0; dist__backends[i]; i++)
-        if (dist__backends[i]->rest) dist__backends[i]->rest();
-    if (job->status) dist__remember(&job->why);
-    return job->status;
-}
-
-dist_status dist_job_wait(dist_job *job, double seconds) {
-    dist_status refused = check(job);
-    if (refused) return refused;
-    uint64_t limit = dist__limit_of(seconds);
-    if (limit == UINT64_MAX && begin(job)) run_here(job);
-    for (uint32_t phase; (phase = phase_of(job)) != DIST__ENDED;) {
-        int64_t left = until(limit);
-        if (left == 0)
-            return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
-        dist__futex_wait(&job->phase, phase, left, false);
-    }
-    return how_it_ended(job);
-}
-
-static void begin_hurried(struct dist_job *job) {
-    if (begin(job)) run_here(job);
-    unref(job);
-}
-
-static void *hurried_thread(void *job) {
-    dist__thread_name("job", 1);
-    begin_hurried(job);
-    return NULL;
-}
-
-/* The threads there are may all be waiting for this job: one more begins it. */
-static void hurry(struct dist_job *job) {
-    pthread_t thread;
-    if (job->hurried) return;
-    job->hurried = true;
-    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
-    if (dist__thread_start(&thread, hurried_thread, job, NULL)) begin_hurried(job);
-    else pthread_detach(thread);
-}
-
-/* The next item to deliver, if it has ended. */
-static bool next_ended(struct dist_job *job, size_t *index) {
-    pthread_mutex_lock(&job->lock);
-    *index = job->delivered;
-    bool any = job->order ? job->delivered < job->ended : job->item[job->delivered] != OPEN;
-    if (any && job->order) *index = job->order[job->delivered];
-    pthread_mutex_unlock(&job->lock);
-    return any;
-}
-
-/* Why an item has failed: the failures are sorted at the end. */
-static void find_error(struct dist_job *job, size_t index, uint32_t phase) {
-    const dist_error *error = phase == DIST__ENDED ? dist__job_outcome(job, index) : NULL;
-    if (error) job->error = *error;
-    else dist__outcome_find(&job->batch.outcome, index, &job->error);
-}
-
-static void fill_event(struct dist_job *job, size_t index, uint32_t phase, dist_event *event) {
-    const struct dist__batch *batch = &job->batch;
-    job->delivered++;
-    job->error = dist__skipped; /* unless it has failed */
-    job->error.index = index;
-    dist__batch_describe(batch, &job->error);
-    *event = (dist_event){.index = index,
-                          .total = batch->n,
-                          .done = job->delivered,
-                          .name = job->error.name,
-                          .item = job->error.item};
-    if (job->item[index] == WELL) {
-        event->result = dist__batch_result(batch, index);
-    } else {
-        if (job->item[index] == BADLY) find_error(job, index, phase);
-        job->failed += job->item[index] == BADLY;
-        event->error = &job->error;
-    }
-    event->failed = job->failed;
-}
-
-dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
-    if (!event) return dist__refuse(DIST_INVALID, 0, "event: is NULL");
-    dist_status refused = check(job);
-    if (refused) return refused;
-    if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
-    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
-    for (size_t index; job->delivered < job->batch.n;) {
-        /* acquire: pairs with [changes] */
-        uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
-        uint32_t phase = phase_of(job); /* at the end all items have been told of */
-        if (next_ended(job, &index)) {
-            fill_event(job, index, phase, event);
-            return DIST_OK;
-        }
-        bool queued = phase == DIST__QUEUED && limit == UINT64_MAX && !job->hurried;
-        if (queued && dist__now_ns() >= begin) hurry(job), queued = false;
-        int64_t left = until(queued ? begin : limit);
-        if (left == 0 && !queued)
-            return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
-        if (left) dist__futex_wait(&job->changes, changes, left, false);
-    }
-    return DIST_EMPTY;
-}
-
-/* The first that has ended, or n. *waiting: one is on its way; *queued: one that has not begun. */
-static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
-                          struct dist_job **queued) {
-    *waiting = false;
-    *queued = NULL;
-    for (size_t k = 0; k < n; k++) {
-        if (!jobs[k] || check(jobs[k])) continue;
-        uint32_t phase = phase_of(jobs[k]);
-        if (phase == DIST__ENDED) return k;
-        if (phase == DIST__QUEUED && !jobs[k]->hurried && !*queued) *queued = jobs[k];
-        *waiting = true;
-    }
-    return n;
-}
-
-size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
-    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
-    for (;;) {
-        /* acquire: pairs with [any] */
-        uint32_t ended = atomic_load_explicit(&any_ended, memory_order_acquire);
-        bool waiting;
-        struct dist_job *queued;
-        size_t first = first_ended(jobs, n, &waiting, &queued);
-        if (first < n || !waiting) return first;
-        if (limit != UINT64_MAX) queued = NULL;
-        if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
-        int64_t left = until(queued ? begin : limit);
-        if (left == 0 && !queued) return n;
-        if (left) dist__futex_wait(&any_ended, ended, left, false);
-    }
-}
-
 /* ------------------------------------------------------------------ the handle */
 
 dist_status dist_job_start(dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (phase_of(job) != DIST__ENDED && is_foreign(job)) return refuse_foreign();
-    if (phase_of(job) != DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was started before");
     int cancel_state = dist__cancel_disable();
-    dist_status status = start(job);
+    dist_status status = DIST_OK;
+    if (dist__is_light(job)) status = dist__light_begin(dist__light_of(job));
+    else if (dist__job_phase(job) != DIST__ENDED && dist__job_is_foreign(job))
+        status = dist__job_refuse_foreign();
+    else if (dist__job_phase(job) != DIST__NEW)
+        status = dist__refuse(DIST_STATE, 0, "job: was started before");
+    else status = start(job);
     dist__cancel_restore(cancel_state);
     return status;
 }
@@ -446,12 +301,14 @@ static bool was_cancelled(const struct dist_job *job) {
 
 dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (phase_of(job) != DIST__ENDED && is_foreign(job)) return refuse_foreign();
-    if (move(job, DIST__NEW, DIST__UNDER_WAY) || begin(job)) {
+    if (dist__is_light(job)) return dist__light_cancel(dist__light_of(job), running_too);
+    if (dist__job_phase(job) != DIST__ENDED && dist__job_is_foreign(job))
+        return dist__job_refuse_foreign();
+    if (move(job, DIST__NEW, DIST__UNDER_WAY) || dist__job_begin(job)) {
         end_unrun(job);
         return DIST_OK;
     }
-    if (phase_of(job) == DIST__ENDED)
+    if (dist__job_phase(job) == DIST__ENDED)
         return was_cancelled(job) ? DIST_OK : dist__refuse(DIST_STATE, 0, "job: had ended before");
     if (!running_too) return DIST_RUNNING;
     /* relaxed: a fact by itself */
@@ -466,20 +323,23 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
 
 dist_status dist_job_detach(dist_job **handle) {
     if (!handle || !*handle) return DIST_OK;
+    if (dist__is_light(*handle)) return dist__light_detach(handle);
     dist_job *job = *handle;
-    if (phase_of(job) == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
+    if (dist__job_phase(job) == DIST__NEW)
+        return dist__refuse(DIST_STATE, 0, "job: was not started");
     *handle = NULL;
-    if (job->item) unref(job);
+    if (job->item) dist__job_unref(job);
     else dist__job_free(job);
     return DIST_OK;
 }
 
 dist_status dist_job_finish(dist_job **handle) {
     if (!handle || !*handle) return DIST_OK;
+    if (dist__is_light(*handle)) return dist__light_finish(handle);
     dist_job *job = *handle;
     dist_status status = DIST_OK;
-    if (phase_of(job) != DIST__NEW) {
-        dist_status refused = check(job);
+    if (dist__job_phase(job) != DIST__NEW) {
+        dist_status refused = dist__job_check(job);
         if (refused == DIST_DEADLOCK) return refused;
         if (!refused) {
             dist_job_wait(job, DIST_FOREVER);
@@ -490,7 +350,7 @@ dist_status dist_job_finish(dist_job **handle) {
         }
     }
     *handle = NULL;
-    if (job->item) unref(job);
+    if (job->item) dist__job_unref(job);
     else dist__job_free(job);
     return status;
 }

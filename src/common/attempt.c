@@ -1,5 +1,6 @@
 /* attempt.c - the worker's side of a call that is looked after. */
 #include "control.h"
+#include "light.h"
 #include "pool.h"
 #include "token.h"
 
@@ -301,7 +302,9 @@ static uint64_t time_of(const struct dist__record *record) {
 dist_status dist__record_reason(const struct dist__record *record) {
     dist_status why = DIST_OK;
     for (const struct dist__record *r = record; r && !why; r = r->caller)
-        if (r->control) {
+        if (r->light) {
+            why = dist__light_reason(r->light);
+        } else if (r->control) {
             why = reason(r, time_of(r));
             if (!why && dist__control_past_stop(r->control, r->index)) why = DIST_CANCELLED;
         }

@@ -14,6 +14,21 @@ struct dist__errand {
                              * counts: others hear of the end now */
 };
 
+struct dist__light;
+
+/* Where light jobs (light.h) wait for a thread, and the memory that they are. */
+struct dist__lanes {
+    struct dist__light *(*get)(void); /* room for one; NULL: no memory */
+    void (*put)(struct dist__light *light);
+
+    /* Has a thread of the backend's take it. False: no memory to tell one. */
+    bool (*submit)(struct dist__light *light);
+
+    /* True: it was the last that this thread has submitted, nobody has taken it, and now this
+     * thread has. */
+    bool (*take_back)(struct dist__light *light);
+};
+
 struct dist__backend {
     const char *name; /* as in DIST_BACKENDS and $DIST_EXECUTOR */
     dist_executor executor;
@@ -27,6 +42,8 @@ struct dist__backend {
 
     /* Has a thread of the backend's run the errand; NULL: it has none. */
     void (*submit)(struct dist__errand *errand);
+
+    const struct dist__lanes *lanes; /* NULL: it has none */
 
     /* Somebody has waited for an errand: what a shutdown during it has left undone; may be NULL. */
     void (*rest)(void);

@@ -5,6 +5,7 @@
 #include "control.h"
 #include "error.h"
 #include "job.h"
+#include "light.h"
 #include "os.h"
 #include "pool.h"
 
@@ -259,6 +260,17 @@ static dist_status block(struct dist__batch *batch, bool needs_items, const dist
     return leave(status ? status : run(batch, opts), opts);
 }
 
+/* One item, and nothing to look after: NULL if it has to go the longer way. */
+static dist_job *go_lightly(dist_fn fn, const void *item, size_t item_size, void *out,
+                            size_t out_size, const dist_opts *opts) {
+    if (!opts) opts = &defaults;
+    bool well = fn && (!item || item_size - 1 < PTRDIFF_MAX) && (!out || out_size);
+    if (!well || !dist__light_suits(opts)) return NULL;
+    const struct dist__backend *backend =
+        opts->executor == DIST_DEFAULT ? default_backend() : backend_of(opts->executor);
+    return backend ? dist__light_start(backend, fn, item, out, out_size, opts) : NULL;
+}
+
 /* A call that goes on by itself. */
 static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
     if (!opts) opts = &defaults;
@@ -293,6 +305,9 @@ dist_status dist_map_fn(dist_fn fn, const void *items, size_t n, size_t item_siz
 
 dist_job *dist_map_async_fn(dist_fn fn, const void *items, size_t n, size_t item_size, void *out,
                             size_t out_size, const dist_opts *opts) {
+    dist_job *light =
+        n == 1 && items ? go_lightly(fn, items, item_size, out, out_size, opts) : NULL;
+    if (light) return light;
     struct dist__batch batch;
     batch.kind = DIST__MAP_ITEMS, batch.map = fn;
     describe(&batch, items, n, item_size, out, out_size);
@@ -309,6 +324,8 @@ dist_status dist_apply_fn(dist_fn fn, const void *arg, size_t arg_size, void *ou
 
 dist_job *dist_apply_async_fn(dist_fn fn, const void *arg, size_t arg_size, void *out,
                               size_t out_size, const dist_opts *opts) {
+    dist_job *light = go_lightly(fn, arg, arg_size, out, out_size, opts);
+    if (light) return light;
     struct dist__batch batch;
     batch.kind = DIST__MAP_ITEMS, batch.map = fn;
     describe(&batch, arg, 1, arg_size, out, out_size);

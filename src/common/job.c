@@ -1,6 +1,7 @@
 /* job.c - looking at an ended call. Its outcome is sorted: see dist__outcome_sort. */
 #include "job.h"
 #include "error.h"
+#include "light.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +9,13 @@
 
 /* While it runs there is nothing to see. */
 static bool has_ended(const dist_job *job) {
-    /* acquire: how it ended; pairs with [phase] */
-    return job && atomic_load_explicit(&job->phase, memory_order_acquire) == DIST__ENDED;
+    return job && dist__phase_of(dist__phase_look((const _Atomic(uint32_t) *)job)) == DIST__ENDED;
+}
+
+/* The failure of a light job that has ended, or NULL. */
+static const dist_error *light_failure(const dist_job *job) {
+    const struct dist__light_end *end = dist__light_ended(dist__light_of(job));
+    return end && end->item.status != DIST_SKIPPED ? &end->item : NULL;
 }
 
 dist_status dist__job_as_if_loud(const dist_job *job) {
@@ -30,22 +36,27 @@ void dist__job_free(dist_job *job) {
 
 dist_status dist_job_state(const dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (has_ended(job)) return job->status;
+    if (dist__is_light(job)) return dist__light_state(dist__light_of(job));
+    enum dist__phase phase = dist__phase_of(dist__phase_look(&job->phase));
+    if (phase == DIST__ENDED) return job->status;
     if (job->maker != getpid()) return DIST_UNSUPPORTED;
-    /* relaxed: a fact by itself */
-    uint32_t phase = atomic_load_explicit(&job->phase, memory_order_relaxed);
-    if (phase == DIST__ENDED) return dist_job_state(job); /* just now */
     return phase == DIST__NEW ? DIST_PENDING : DIST_RUNNING;
 }
 
-size_t dist_job_count(const dist_job *job) { return job ? job->batch.n : 0; }
+size_t dist_job_count(const dist_job *job) {
+    if (!job) return 0;
+    return dist__is_light(job) ? 1 : job->batch.n;
+}
+
 size_t dist_job_failures(const dist_job *job) {
-    return has_ended(job) ? job->batch.outcome.failed_count : 0;
+    if (!has_ended(job)) return 0;
+    return dist__is_light(job) ? light_failure(job) != NULL : job->batch.outcome.failed_count;
 }
 
 const dist_error *dist_job_failure_at(const dist_job *job, size_t k) {
-    return has_ended(job) && k < job->batch.outcome.kept_count ? &job->batch.outcome.failed[k]
-                                                               : NULL;
+    if (!has_ended(job)) return NULL;
+    if (dist__is_light(job)) return k == 0 ? light_failure(job) : NULL;
+    return k < job->batch.outcome.kept_count ? &job->batch.outcome.failed[k] : NULL;
 }
 
 /* The number of failures whose index is below `index`. */
@@ -129,11 +140,14 @@ const dist_error *dist__job_outcome(const dist_job *job, size_t index) {
 }
 
 const dist_error *dist_job_outcome(const dist_job *job, size_t index) {
-    return has_ended(job) && index < job->batch.n ? dist__job_outcome(job, index) : NULL;
+    if (!has_ended(job) || index >= dist_job_count(job)) return NULL;
+    if (!dist__is_light(job)) return dist__job_outcome(job, index);
+    const struct dist__light_end *end = dist__light_ended(dist__light_of(job));
+    return end ? &end->item : NULL;
 }
 
 void *dist_job_named(const dist_job *job, const char *name) {
-    if (!has_ended(job) || !name) return NULL;
+    if (!has_ended(job) || !name || dist__is_light(job)) return NULL;
     for (size_t i = 0; i < job->batch.n; i++) {
         const char *own = dist__batch_name(&job->batch, i);
         if (own && !strcmp(own, name))
@@ -152,7 +166,14 @@ static void pack(const dist_job *job, size_t begin, size_t end, unsigned char **
     }
 }
 
+static size_t light_succeeded(const struct dist__light *light, void *packed) {
+    if (dist__light_ended(light)) return 0;
+    if (packed && light->result) memcpy(packed, light->result, light->result_size);
+    return 1;
+}
+
 size_t dist_job_succeeded(const dist_job *job, void *packed) {
+    if (has_ended(job) && dist__is_light(job)) return light_succeeded(dist__light_of(job), packed);
     size_t count = 0, n = has_ended(job) ? job->batch.n : 0;
     unsigned char *to = packed;
     for (size_t i = 0; i < n;) {
@@ -164,10 +185,20 @@ size_t dist_job_succeeded(const dist_job *job, void *packed) {
     return count;
 }
 
+static dist_status light_replace(const struct dist__light *light, const void *value, void *copy) {
+    if (!light->result)
+        return dist__refuse(DIST_INVALID, 0, "job: its call had no array of results");
+    const void *from = dist__light_ended(light) ? value : light->result;
+    void *to = copy ? copy : light->result;
+    if (to != from) memcpy(to, from, light->result_size);
+    return DIST_OK;
+}
+
 dist_status dist_job_replace_failed(const dist_job *job, const void *value, void *copy) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
     if (!has_ended(job)) return dist__refuse(DIST_STATE, 0, "job: has not ended");
     if (!value) return dist__refuse(DIST_INVALID, 0, "value: is NULL");
+    if (dist__is_light(job)) return light_replace(dist__light_of(job), value, copy);
     const struct dist__batch *batch = &job->batch;
     if (batch->n == 0) return DIST_OK;
     if (batch->kind == DIST__PAR_TASKS || !batch->out)
@@ -186,6 +217,14 @@ dist_status dist_job_stats(const dist_job *job, dist_stats *stats) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
     if (!stats) return dist__refuse(DIST_INVALID, 0, "stats: is NULL");
     if (!has_ended(job)) return dist__refuse(DIST_STATE, 0, "job: has not ended");
+    if (dist__is_light(job)) { /* it is not measured: that would cost more than it does */
+        const struct dist__light_end *end = dist__light_ended(dist__light_of(job));
+        *stats = (dist_stats){.tasks = !end || end->item.status != DIST_SKIPPED,
+                              .failed = light_failure(job) != NULL,
+                              .workers = 1,
+                              .executor = DIST_THREAD};
+        return DIST_OK;
+    }
     *stats = job->stats;
     stats->failed = job->batch.outcome.failed_count;
     return DIST_OK;

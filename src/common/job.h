@@ -4,6 +4,7 @@
 
 #include "backend.h"
 #include "control.h"
+#include "phase.h"
 
 #include <sys/types.h>
 
@@ -14,15 +15,12 @@ struct dist__skipped_block { /* neighbours, made when somebody asks for the outc
     dist_error error[DIST__SKIPPED_BLOCK];
 };
 
-/* Of a call that goes on by itself. */
-enum dist__phase { DIST__NEW, DIST__QUEUED, DIST__UNDER_WAY, DIST__ENDED };
-
 struct dist_job {
+    _Atomic(uint32_t) phase; /* a futex; publishes how it ended [phase]. First: see light.h */
     struct dist__batch batch;
     dist_stats stats;                   /* of an ended one, but for `failed` */
     struct dist__skipped_block **asked; /* by number, ascending */
     size_t asked_count;
-    _Atomic(uint32_t) phase; /* a futex; publishes how it ended [phase] */
 
     /* All that follows only for a call that goes on by itself; see async.c. */
     struct dist__errand errand; /* in a backend's hands once it is queued */

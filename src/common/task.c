@@ -20,31 +20,24 @@ void dist__record_switch(struct dist__record *record) { current = record; }
 
 static unsigned product(unsigned a, unsigned b) { return a > UINT_MAX / b ? UINT_MAX : a * b; }
 
-void dist__record_enter(struct dist__record *record, const struct dist__batch *batch,
-                        unsigned worker, enum dist__company company) {
-    const struct dist__record *caller = batch->caller;
-    record->index = 0;
-    record->first = batch->first;
+/* What is the same for all calls, and makes it the current record. */
+static void enter(struct dist__record *record) {
+    record->index = record->first = 0;
     record->code = 0;
     record->status = DIST_FAILED;
-    record->place = record->worker = worker;
     record->attempt = 1;
     record->name = NULL;
-    record->names = batch->names;
     record->chunk_count = 0;
     record->named = NULL;
     record->named_count = record->named_room = 0;
     record->named_lost = false;
-    record->seed = batch->seed;
     record->random_count = 0;
     record->random_index = SIZE_MAX;
     record->random_attempt = 0;
-    record->arena = batch->arena;
     record->block = record->block_end = NULL;
     record->block_size = 0;
     record->scratch = NULL;
     record->scratch_size = 0;
-    record->control = batch->control;
     record->state = NULL;
     record->hand = NULL;
     record->direct = record->begun = false;
@@ -52,9 +45,26 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->limit_ns = UINT64_MAX;
     record->now_ns = 0;
     record->before_pin.is_set = false;
-    record->meter = batch->meters ? &batch->meters->worker[worker] : NULL;
+    record->meter = NULL;
     record->cpu_looked = 0;
     record->follows = false;
+    record->light = NULL;
+    record->outer = current;
+    record->base = current ? current->base : (uintptr_t)__builtin_frame_address(0);
+    current = record;
+}
+
+void dist__record_enter(struct dist__record *record, const struct dist__batch *batch,
+                        unsigned worker, enum dist__company company) {
+    const struct dist__record *caller = batch->caller;
+    enter(record);
+    record->first = batch->first;
+    record->place = record->worker = worker;
+    record->names = batch->names;
+    record->seed = batch->seed;
+    record->arena = batch->arena;
+    record->control = batch->control;
+    record->meter = batch->meters ? &batch->meters->worker[worker] : NULL;
     record->caller = batch->abandoned ? NULL : caller;
     unsigned workers = company == DIST__ALONE ? 1 : batch->workers;
     record->crowd = product(caller ? caller->crowd : 1, workers);
@@ -63,8 +73,21 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->threaded =
         company == DIST__THREADED || (company == DIST__ALONE && caller && caller->threaded);
     record->company = company;
-    record->outer = current;
-    current = record;
+}
+
+void dist__record_enter_light(struct dist__record *record, const struct dist__light *light,
+                              uint64_t seed) {
+    enter(record);
+    record->place = record->worker = 0;
+    record->names = NULL;
+    record->seed = seed;
+    record->arena = NULL;
+    record->control = NULL;
+    record->caller = NULL;
+    record->crowd = record->process_crowd = 1;
+    record->threaded = false;
+    record->company = DIST__ALONE;
+    record->light = light;
 }
 
 const struct dist__affinity *dist__record_affinity(void) {

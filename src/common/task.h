@@ -19,6 +19,8 @@ struct dist__named_item {
  * process of its own. */
 enum dist__company { DIST__ALONE, DIST__THREADED, DIST__FORKED };
 
+struct dist__light;
+
 /* One for each worker of a call, on that worker's stack. The thread that runs the task is the
  * only one that reads or writes it. */
 struct dist__record {
@@ -65,6 +67,8 @@ struct dist__record {
     uint64_t cpu_looked;       /* a time; 0: never */
     uint64_t metered_ns;       /* when the last task ended, */
     bool follows;              /* and the next one follows at once */
+    const struct dist__light *light; /* the light job that runs; else NULL */
+    uintptr_t base;                  /* where the stack of this thread's outermost record is */
 
     void *scratch; /* staging for results too large for the stack; owned */
     size_t scratch_size;
@@ -92,6 +96,10 @@ struct dist__meter;
  * frees what it owns. */
 void dist__record_enter(struct dist__record *record, const struct dist__batch *batch,
                         unsigned worker, enum dist__company company);
+
+/* The same for a light job, which has one worker, and no caller. */
+void dist__record_enter_light(struct dist__record *record, const struct dist__light *light,
+                              uint64_t seed);
 
 /* A number that depends on all three and shows no pattern. */
 uint64_t dist__random_of(uint64_t seed, uint64_t index, uint64_t count);

@@ -40,20 +40,59 @@ static inline _Atomic(void *) *dist__deque_slot(struct dist__deque_block *block,
     return &block->slot[index & (block->size - 1)];
 }
 
-/* Owner. False: full, give a larger block first. */
-static inline bool dist__deque_push(struct dist__deque *deque, void *element) {
-    /* relaxed: the owner's own stores */
+/* Anybody: a hint, unless what was pushed and taken has come to this thread by other means. */
+static inline bool dist__deque_seems_empty(const struct dist__deque *deque) {
+    /* acquire: what a thief did before it took what is gone; pairs with [top] */
+    int64_t top = atomic_load_explicit(&deque->top, memory_order_acquire);
+    /* seq_cst: see dist__deque_offer [offer] */
+    return top >= atomic_load_explicit(&deque->bottom, memory_order_seq_cst);
+}
+
+/* Owner: what pop would return, if no thief takes it first; NULL: nothing. */
+static inline void *dist__deque_newest(const struct dist__deque *deque) {
+    /* relaxed, all: the owner's own stores; pop decides */
     int64_t bottom = atomic_load_explicit(&deque->bottom, memory_order_relaxed);
+    if (atomic_load_explicit(&deque->top, memory_order_relaxed) >= bottom) return NULL;
+    struct dist__deque_block *block = atomic_load_explicit(&deque->block, memory_order_relaxed);
+    return atomic_load_explicit(dist__deque_slot(block, bottom - 1), memory_order_relaxed);
+}
+
+/* Owner: the slot for the next element; NULL: full. */
+static inline _Atomic(void *) *dist__deque_room(struct dist__deque *deque, int64_t bottom) {
+    /* relaxed: the owner's own store */
     struct dist__deque_block *block = atomic_load_explicit(&deque->block, memory_order_relaxed);
     if (bottom - deque->seen_top >= block->size) {
         /* acquire: thieves have read a slot before its index is used again; pairs with [top] */
         deque->seen_top = atomic_load_explicit(&deque->top, memory_order_acquire);
-        if (bottom - deque->seen_top >= block->size) return false;
+        if (bottom - deque->seen_top >= block->size) return NULL;
     }
+    return dist__deque_slot(block, bottom);
+}
+
+/* Owner. False: full, give a larger block first. */
+static inline bool dist__deque_push(struct dist__deque *deque, void *element) {
+    /* relaxed: the owner's own store */
+    int64_t bottom = atomic_load_explicit(&deque->bottom, memory_order_relaxed);
+    _Atomic(void *) *slot = dist__deque_room(deque, bottom);
+    if (!slot) return false;
     /* relaxed: published by the next line */
-    atomic_store_explicit(dist__deque_slot(block, bottom), element, memory_order_relaxed);
+    atomic_store_explicit(slot, element, memory_order_relaxed);
     /* release: the slot before its index; pairs with [push] in steal */
     atomic_store_explicit(&deque->bottom, bottom + 1, memory_order_release);
+    return true;
+}
+
+/* Owner: a push that comes before whatever the owner looks at next: whether anybody will look here.
+ * Those who stop looking say so first, and then look a last time. */
+static inline bool dist__deque_offer(struct dist__deque *deque, void *element) {
+    /* relaxed, both: as in push */
+    int64_t bottom = atomic_load_explicit(&deque->bottom, memory_order_relaxed);
+    _Atomic(void *) *slot = dist__deque_room(deque, bottom);
+    if (!slot) return false;
+    atomic_store_explicit(slot, element, memory_order_relaxed);
+    /* seq_cst: before the owner's next look, against the last look in seems_empty [offer]; the
+     * release of [push] */
+    atomic_store_explicit(&deque->bottom, bottom + 1, memory_order_seq_cst);
     return true;
 }
 

@@ -8,7 +8,9 @@
  * Both meet in one word, searching, by read-modify-write: whichever comes second sees what the
  * other did before. If the submitter is second, it sees that nobody searches, and the sleeper's
  * bit. If the worker is second, its last look finds the work. So the plain release store of a
- * deque's push is enough for the submitter, and no operation needs to be sequentially consistent.
+ * deque's push is enough for the submitter. One that publishes by a sequentially consistent store
+ * may just look at the word instead (offered): then the worker's two accesses must be of that kind,
+ * too.
  *
  * Whoever takes a bit counts the woken worker as searching at once, and thereby owes it the wake:
  * a worker that finds its bit gone waits for that. */
@@ -39,8 +41,9 @@ static inline uint32_t dist__park_search(struct dist__park *park) {
 /* A searching worker has found work. If there is more, it must now see to it as a submitter does:
  * submitters may have relied on it. */
 static inline void dist__park_found(struct dist__park *park) {
-    /* acq_rel: sees the work of those who saw it searching [announce] */
-    atomic_fetch_sub_explicit(&park->searching, 1, memory_order_acq_rel);
+    /* acq_rel: sees the work of those who saw it searching [announce]. seq_cst: also that of those
+     * who only looked, if it looks at it by a seq_cst load; pairs with [announce] in offered */
+    atomic_fetch_sub_explicit(&park->searching, 1, memory_order_seq_cst);
 }
 
 /* Worker: after this, look for work once more, then either sleep or dist__park_stay. */
@@ -49,8 +52,10 @@ static inline void dist__park_announce(struct dist__park *park, unsigned worker)
      * [asleep]. That it comes before the next line is that one's release. */
     atomic_fetch_or_explicit(&park->asleep[worker / 64], UINT64_C(1) << worker % 64,
                              memory_order_release);
-    /* acq_rel: the bit before it, the last look after it; pairs with [announce] in submitted */
-    atomic_fetch_sub_explicit(&park->searching, 1, memory_order_acq_rel);
+    /* acq_rel: the bit before it, the last look after it; pairs with [announce] in submitted.
+     * seq_cst, which is that too: the last look at what was published by a seq_cst store; pairs
+     * with [announce] in offered */
+    atomic_fetch_sub_explicit(&park->searching, 1, memory_order_seq_cst);
 }
 
 /* Worker: found work on the last look. True: it is searching again. False: somebody has counted it
@@ -68,6 +73,13 @@ static inline bool dist__park_stay(struct dist__park *park, unsigned worker) {
 static inline uint32_t dist__park_submitted(struct dist__park *park) {
     /* acq_rel, and a write: the work before it, the bits after it; pairs with [announce] */
     return atomic_fetch_add_explicit(&park->searching, 0, memory_order_acq_rel);
+}
+
+/* The same after publishing by a seq_cst store, which sleepers look at by a seq_cst load. Writes
+ * nothing, so that many submitters do not meet here. */
+static inline uint32_t dist__park_offered(const struct dist__park *park) {
+    /* seq_cst: the work before it, the bits after it; pairs with [announce] */
+    return atomic_load_explicit(&park->searching, memory_order_seq_cst);
 }
 
 /* Takes a sleeper out and counts it as searching; the caller must wake it. False: nobody sleeps

@@ -3,7 +3,9 @@
 #include "common/cpus.h"
 #include "common/os.h"
 #include "common/task.h"
-#include "deque.h"
+#include "blocks.h"
+#include "lanes.h"
+#include "turns.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -72,33 +74,15 @@ bool dist__pool_is_hot(void) {
 
 /* ------------------------------------------------------------------ finding work */
 
-static struct dist__deque_block *new_block(int64_t size) {
-    struct dist__deque_block *block =
-        malloc(sizeof *block + (size_t)size * sizeof(_Atomic(void *)));
-    if (!block) return NULL;
-    block->older = NULL;
-    block->size = size;
-    for (int64_t i = 0; i < size; i++) atomic_init(&block->slot[i], NULL);
-    return block;
-}
-
 static struct dist__inbox *inbox_of_this_thread(void) {
     static _Thread_local unsigned char anchor; /* its address differs between threads */
     return &pool.inbox[((uintptr_t)&anchor >> 12) % INBOXES];
 }
 
 static void push(struct dist__work *work) {
-    if (self && !dist__deque_push(&self->deque, work)) {
-        struct dist__deque_block *old =
-            atomic_load_explicit(&self->deque.block, memory_order_relaxed); /* our own store */
-        struct dist__deque_block *block = new_block(2 * old->size);
-        if (block) {
-            dist__deque_grow(&self->deque, block);
-            if (dist__deque_push(&self->deque, work)) return;
-        }
-    } else if (self) {
+    if (self && (dist__deque_push(&self->deque, work) ||
+                 (dist__deque_enlarge(&self->deque) && dist__deque_push(&self->deque, work))))
         return;
-    }
     dist__inbox_push(inbox_of_this_thread(), &work->node);
 }
 
@@ -129,11 +113,24 @@ static struct dist__work *steal(void) {
     return NULL;
 }
 
+/* A thread that serves the lanes has something else to do. */
+static bool should_stop_serving(void) {
+    return leaving() || load_int(&pool.pending) > 0 || dist__turn_is_awaited();
+}
+
+static void serve_lanes(struct dist__work *unused) {
+    (void)unused;
+    dist__lanes_serve(should_stop_serving);
+}
+
+static struct dist__work lanes_work = {.run = serve_lanes};
+
 static struct dist__work *find(void) {
     struct dist__work *work = dist__deque_pop(&self->deque);
     if (!work) work = take_inbox();
     if (!work) work = steal();
     if (work) add_int(&pool.pending, -1);
+    else if (dist__lanes_begin()) work = &lanes_work;
     return work;
 }
 
@@ -145,7 +142,7 @@ static void *thread_main(void *arg);
 static struct dist__thread *new_thread(unsigned index) {
     if (index >= DIST__POOL_MOST) return NULL;
     struct dist__thread *thread = aligned_alloc(alignof(struct dist__thread), sizeof *thread);
-    struct dist__deque_block *block = new_block(DEQUE_SIZE);
+    struct dist__deque_block *block = dist__deque_new_block(DEQUE_SIZE);
     if (!thread || !block) {
         free(thread);
         free(block);
@@ -224,6 +221,10 @@ static void tell(void) {
     while (missing-- > 0)
         if (!wake_thread() && !start_thread()) return;
 }
+
+bool dist__pool_will_see(void) { return dist__park_offered(&pool.park) > 0; }
+
+bool dist__pool_wake(void) { return wake_thread() || start_thread(); }
 
 void dist__pool_submit(struct dist__work *(*next)(void *state, unsigned k), void *state,
                        unsigned count) {
@@ -307,6 +308,7 @@ static struct dist__work *search(void) {
     for (;;) {
         struct dist__work *work = look_and_spin();
         if (!work && !leaving()) {
+            dist__lanes_rest();
             dist__park_announce(&pool.park, self->index);
             work = leaving() ? NULL : find();
             if (!work && !leaving()) {
@@ -317,6 +319,7 @@ static struct dist__work *search(void) {
         }
         dist__park_found(&pool.park);
         if (load_int(&pool.pending) > 0) tell();
+        dist__lanes_tell_on();
         return work;
     }
 }
@@ -341,6 +344,7 @@ static void *thread_main(void *arg) {
         work->run(work);
         add_int(&pool.busy, -1);
         dist__park_search(&pool.park);
+        if (work == &lanes_work) dist__lanes_end(); /* not before others count on it again */
     }
     empty_deque();
     /* release: all of the above; pairs with [gone] */
@@ -351,22 +355,18 @@ static void *thread_main(void *arg) {
 /* ------------------------------------------------------------------ the end */
 
 static void free_thread(struct dist__thread *thread) {
-    struct dist__deque_block *older,
-        *block = atomic_load_explicit(&thread->deque.block, memory_order_relaxed); /* joined */
-    for (; block; block = older) {
-        older = block->older;
-        free(block);
-    }
+    dist__deque_free_blocks(&thread->deque);
     free(thread);
 }
 
-/* Tells all threads to leave. From now on they do not count: calls may start new ones. */
-static void send_away(void) {
+/* Tells all threads to leave. From now on they do not count: calls may start new ones. `joins`: the
+ * caller waits for them then. */
+static void send_away(bool joins) {
     pthread_mutex_lock(&pool.lock);
     for (unsigned i = 0; i < thread_count(); i++) {
         struct dist__thread *thread = pool.thread[i];
         if (!thread->present || thread->joining) continue;
-        thread->joining = true;
+        thread->joining = joins;
         /* release: pairs with [leave]; a thread about to sleep looks at it after it announced */
         if (!atomic_exchange_explicit(&thread->leave, true, memory_order_acq_rel))
             add_int(&pool.live, -1);
@@ -423,13 +423,14 @@ static void stop_threads(uint64_t grace_ns) {
     grace_ns += (uint64_t)limit.tv_nsec;
     limit.tv_sec += (time_t)(grace_ns / 1000000000);
     limit.tv_nsec = (long)(grace_ns % 1000000000);
-    send_away();
+    send_away(true);
     join_those_sent(&limit);
     pthread_mutex_lock(&pool.lock);
     free_threads();
     pthread_mutex_unlock(&pool.lock);
     drop_leftovers();
     if (load_int(&pool.pending) > 0) tell(); /* for calls that have begun meanwhile */
+    dist__lanes_revive();
 }
 
 static void stop_if_unwanted(uint64_t grace_ns) {
@@ -441,10 +442,12 @@ static void stop_if_unwanted(uint64_t grace_ns) {
 void dist__pool_want(int threads) {
     /* acq_rel: against `retire`, so that the last call or the shutdown sees the other [retire] */
     int before = atomic_fetch_add_explicit(&pool.wanted, threads, memory_order_acq_rel);
-    if (before + threads > 0 || self) return;
+    if (before + threads > 0) return;
     if (atomic_load_explicit(&pool.retire, memory_order_relaxed) && /* a hint before the write */
-        atomic_exchange_explicit(&pool.retire, false, memory_order_acq_rel))
-        stop_if_unwanted(SHUTDOWN_NS);
+        atomic_exchange_explicit(&pool.retire, false, memory_order_acq_rel)) {
+        if (self) send_away(false); /* it cannot wait for itself */
+        else stop_if_unwanted(SHUTDOWN_NS);
+    }
 }
 
 void dist__pool_shutdown(void) {

@@ -29,6 +29,13 @@ void dist__pool_retract(bool (*mine)(struct dist__work *work, void *state), void
  * starts a thread whenever there is work that nobody awake will take. */
 void dist__pool_want(int threads);
 
+/* After work was published elsewhere, by a seq_cst store (lanes.h): true if a thread looks for
+ * work, and will see it. */
+bool dist__pool_will_see(void);
+
+/* Wakes or starts a thread. False: there is none to be had. */
+bool dist__pool_wake(void);
+
 /* True if a thread is awake and looks for work: telling it costs no system call. */
 bool dist__pool_is_hot(void);
 

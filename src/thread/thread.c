@@ -1,8 +1,11 @@
 /* thread.c - the backend: a call becomes a loop whose places the caller and pool threads take. */
 #include "common/backend.h"
 #include "common/cpus.h"
+#include "common/light.h"
 #include "crew.h"
+#include "lanes.h"
 #include "team.h"
+#include "turns.h"
 #include "watch.h"
 
 enum { DEFAULT_MOST = 32, DEFAULT_MORE = 4 };
@@ -74,12 +77,13 @@ static _Atomic(unsigned) errands; /* submitted and not done */
 
 static struct {
     pthread_mutex_t lock;
-    unsigned running;
+    _Atomic(unsigned) running;          /* written under the lock [turns] */
     struct dist__errand *first, **last; /* those that wait for one of the running ones to end */
+    _Atomic(bool) awaited;              /* there are such */
 } desk = {.lock = PTHREAD_MUTEX_INITIALIZER, .last = &desk.first};
 
 /* More errands do not want more threads: whoever waits for one does it itself. */
-static unsigned most_errands(void) { return default_workers(NULL); }
+unsigned dist__turns_most(void) { return default_workers(NULL); }
 
 static struct dist__errand *errand_of(struct dist__work *work) {
     return (struct dist__errand *)((char *)work - offsetof(struct dist__errand, link));
@@ -87,27 +91,58 @@ static struct dist__errand *errand_of(struct dist__work *work) {
 
 static struct dist__work *work_of(void *errand, unsigned k);
 
+static void note_awaited(void) {
+    /* relaxed: a hint */
+    atomic_store_explicit(&desk.awaited, desk.first != NULL, memory_order_relaxed);
+}
+
+bool dist__turn_is_awaited(void) {
+    /* relaxed: a hint */
+    return atomic_load_explicit(&desk.awaited, memory_order_relaxed);
+}
+
+bool dist__turn_is_free(void) {
+    /* seq_cst: after a job was pushed; who gives a turn back looks for jobs after that [turns] */
+    return atomic_load_explicit(&desk.running, memory_order_seq_cst) < dist__turns_most();
+}
+
+/* With the lock held. */
+static bool take_turn_locked(void) {
+    if (!dist__turn_is_free()) return false;
+    /* relaxed: one more that is taken is no news that anybody relies on */
+    atomic_fetch_add_explicit(&desk.running, 1, memory_order_relaxed);
+    return true;
+}
+
+bool dist__turn_take(void) {
+    pthread_mutex_lock(&desk.lock);
+    bool taken = (!desk.first || dist__lanes_starve()) && take_turn_locked();
+    pthread_mutex_unlock(&desk.lock);
+    return taken;
+}
+
 /* False: as many run as may. It waits then, for one of them to end. */
 static bool begin_errand(struct dist__errand *errand) {
     pthread_mutex_lock(&desk.lock);
-    bool begins = desk.running < most_errands();
-    if (begins) {
-        desk.running++;
-    } else {
+    bool begins = take_turn_locked();
+    if (!begins) {
         errand->link[NEXT] = NULL;
         *desk.last = errand;
         desk.last = (struct dist__errand **)&errand->link[NEXT];
+        note_awaited();
     }
     pthread_mutex_unlock(&desk.lock);
     return begins;
 }
 
-static void end_errand(void) {
+void dist__turn_give(bool to_lanes) {
     pthread_mutex_lock(&desk.lock);
-    desk.running--;
-    struct dist__errand *next = desk.first;
+    /* seq_cst: see above [turns] */
+    atomic_fetch_sub_explicit(&desk.running, 1, memory_order_seq_cst);
+    struct dist__errand *next = to_lanes && dist__lanes_starve() ? NULL : desk.first;
     if (next) desk.first = next->link[NEXT];
     if (!desk.first) desk.last = &desk.first;
+    note_awaited();
     pthread_mutex_unlock(&desk.lock);
     if (next) dist__pool_submit(work_of, next, 1);
 }
@@ -124,9 +159,9 @@ static void run_errand(struct dist__work *work) {
     struct dist__errand *errand = errand_of(work);
     if (!begin_errand(errand)) return;
     bool ran = errand->run(errand);
-    end_errand();
+    dist__turn_give(true);
     /* relaxed, both: a number that steers how many threads there are */
-    if (atomic_fetch_sub_explicit(&errands, 1, memory_order_relaxed) <= most_errands())
+    if (atomic_fetch_sub_explicit(&errands, 1, memory_order_relaxed) <= dist__turns_most())
         dist__pool_want(-1);
     errand->done(errand, ran);
 }
@@ -144,7 +179,7 @@ static void submit(struct dist__errand *errand) {
     _Static_assert(sizeof(struct dist__work) <= NEXT * sizeof *errand->link, "a work fits there");
     pthread_once(&begun, begin);
     if (errand->of_pool ||
-        atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < most_errands())
+        atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < dist__turns_most())
         dist__pool_want(1);
     dist__pool_submit(work_of, errand, 1);
 }
@@ -165,6 +200,7 @@ static void rest(void) { dist__pool_want(0); }
 
 static void shutdown_threads(void) {
     if (dist__record_current()) return;
+    dist__lanes_rest();
     dist__pool_shutdown();
     dist__watch_shutdown();
 }
@@ -172,9 +208,12 @@ static void shutdown_threads(void) {
 static void forget(void) {
     atomic_init(&errands, 0);
     desk.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    desk.running = 0;
+    atomic_init(&desk.running, 0);
     desk.first = NULL;
     desk.last = &desk.first;
+    note_awaited();
+    dist__light_forget();
+    dist__lanes_forget();
     dist__pool_forget();
     dist__loop_forget();
     dist__watch_forget();
@@ -185,9 +224,11 @@ __attribute__((constructor)) static void enter(void) { pthread_atfork(NULL, NULL
 /* At exit and at dlclose. */
 __attribute__((destructor)) static void leave(void) {
     if (dist__record_current()) return; /* exit() in a task: the process takes all with it */
+    dist__lanes_rest();
     dist__pool_leave();
     dist__watch_shutdown();
     dist__watch_unload();
+    dist__lanes_unload();
 }
 
 const struct dist__backend dist__backend_thread = {.name = "thread",
@@ -195,6 +236,7 @@ const struct dist__backend dist__backend_thread = {.name = "thread",
                                                    .default_workers = default_workers,
                                                    .run = run,
                                                    .submit = submit,
+                                                   .lanes = &dist__lanes,
                                                    .pool_open = dist__team_open,
                                                    .pool_resize = dist__team_resize,
                                                    .pool_end = dist__team_end,

@@ -1,13 +1,13 @@
 /* watch.c - the calls under way, and the thread that looks after them. */
 #include "watch.h"
 #include "common/cpus.h"
+#include "lanes.h"
 
 #include <stdlib.h>
 
 enum {
     KEPT = 2,           /* loops for each level: the last call's helpers may not have left yet */
     LEVELS = 8,         /* calls inside calls of one thread that can be watched */
-    TICK_NS = 1000000,  /* between two looks */
     LINGER_TICKS = 10,  /* without any call, before the watch sleeps */
     PATIENCE_TICKS = 10 /* without a hand-out, before all places are opened */
 };
@@ -176,7 +176,7 @@ static uint32_t places_for(struct dist__caller *caller, struct level *level) {
     clockid_t clock = atomic_load_explicit(&caller->clock, memory_order_relaxed); /* a number */
     uint64_t cpu_ns = dist__cpu_ns(clock), before = level->cpu_ns;
     level->cpu_ns = cpu_ns;
-    bool blocks = cpu_ns - before < TICK_NS / 2;
+    bool blocks = cpu_ns - before < DIST__TICK_NS / 2;
     return blocks || level->ticks >= PATIENCE_TICKS ? UINT32_MAX : dist__cpus_cached();
 }
 
@@ -217,6 +217,7 @@ static bool look_around(void) {
         calls += atomic_load_explicit(&caller->calls, memory_order_relaxed); /* a hint */
         for (unsigned k = 0; k < LEVELS; k++) again |= look_at_level(caller, &caller->level[k]);
     }
+    again |= dist__lanes_look();
     again |= calls != watch.calls;
     watch.calls = calls;
     return again;
@@ -240,7 +241,7 @@ static void *watch_main(void *unused) {
     dist__thread_name("wat", 0);
     unsigned idle = 0;
     while (!is_state(STOPPED)) {
-        dist__futex_wait(&watch.state, AWAKE, TICK_NS, false);
+        dist__futex_wait(&watch.state, AWAKE, DIST__TICK_NS, false);
         idle = look_around() ? 0 : idle + 1;
         if (idle < LINGER_TICKS) continue;
         go_to_sleep();
@@ -265,6 +266,8 @@ static bool start_watch(void) {
     pthread_mutex_unlock(&watch.lock);
     return watched;
 }
+
+bool dist__watch_lanes(void) { return is_state(AWAKE) || start_watch(); }
 
 static void set_state(uint32_t state) {
     /* seq_cst: see [armed] */
@@ -305,6 +308,7 @@ void dist__watch_shutdown(void) {
     dist__loop_free_all();
     set_state(ASLEEP);
     pthread_mutex_unlock(&watch.lock);
+    dist__lanes_revive();
     if (any_published()) start_watch(); /* by a call that still saw the old one awake */
 }
 

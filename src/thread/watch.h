@@ -27,6 +27,13 @@ bool dist__caller_watch(struct dist__caller *caller, struct dist__loop *loop);
 /* The call has ended: withdraws the loop and gives up the caller's reference. */
 void dist__caller_release(struct dist__caller *caller, struct dist__loop *loop);
 
+enum { DIST__TICK_NS = 1000000 }; /* between two looks */
+
+/* Light jobs lie in lanes, and nobody was woken for them: the watch is to look at them. False: it
+ * cannot.
+ */
+bool dist__watch_lanes(void);
+
 void dist__watch_shutdown(void);
 
 /* At dlclose: threads that end later must not come back here. */

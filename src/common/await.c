@@ -1,0 +1,176 @@
+/* await.c - waiting for calls that go on by themselves, and for their items. */
+#include "await.h"
+#include "control.h"
+#include "error.h"
+#include "light.h"
+
+#include <limits.h>
+#include <unistd.h>
+
+enum { BEGIN_NS = 10000000 }; /* so long a thread waits for others to begin a job */
+
+/* Nanoseconds from now until a time; -1: never. */
+static int64_t until(uint64_t limit_ns) {
+    if (limit_ns == UINT64_MAX) return -1;
+    uint64_t now = dist__now_ns();
+    return limit_ns > now ? (int64_t)(limit_ns - now) : 0;
+}
+
+static dist_status how_it_ended(const struct dist_job *job) {
+    for (size_t i = 0; dist__backends[i]; i++)
+        if (dist__backends[i]->rest) dist__backends[i]->rest();
+    if (job->status) dist__remember(&job->why);
+    return job->status;
+}
+
+dist_status dist_job_wait(dist_job *job, double seconds) {
+    if (job && dist__is_light(job)) return dist__light_wait(dist__light_of(job), seconds);
+    dist_status refused = dist__job_check(job);
+    if (refused) return refused;
+    uint64_t limit = dist__limit_of(seconds);
+    if (limit == UINT64_MAX && dist__job_begin(job)) dist__job_run_here(job);
+    for (enum dist__phase phase; (phase = dist__job_phase(job)) != DIST__ENDED;) {
+        int64_t left = until(limit);
+        if (left == 0)
+            return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
+        dist__futex_wait(&job->phase, phase, left, false);
+    }
+    return how_it_ended(job);
+}
+
+static void begin_hurried(struct dist_job *job) {
+    if (dist__job_begin(job)) dist__job_run_here(job);
+    dist__job_unref(job);
+}
+
+static void *hurried_thread(void *job) {
+    dist__thread_name("job", 1);
+    begin_hurried(job);
+    return NULL;
+}
+
+/* The threads there are may all be waiting for this job: one more begins it. */
+static void hurry(struct dist_job *job) {
+    pthread_t thread;
+    if (dist__is_light(job)) {
+        dist__light_hurry(dist__light_of(job));
+        return;
+    }
+    if (job->hurried) return;
+    job->hurried = true;
+    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
+    if (dist__thread_start(&thread, hurried_thread, job, NULL)) begin_hurried(job);
+    else pthread_detach(thread);
+}
+
+/* The next item to deliver, if it has ended. */
+static bool next_ended(struct dist_job *job, size_t *index) {
+    pthread_mutex_lock(&job->lock);
+    *index = job->delivered;
+    bool any = job->order ? job->delivered < job->ended : job->item[job->delivered] != DIST__OPEN;
+    if (any && job->order) *index = job->order[job->delivered];
+    pthread_mutex_unlock(&job->lock);
+    return any;
+}
+
+/* Why an item has failed: the failures are sorted at the end. */
+static void find_error(struct dist_job *job, size_t index, enum dist__phase phase) {
+    const dist_error *error = phase == DIST__ENDED ? dist__job_outcome(job, index) : NULL;
+    if (error) job->error = *error;
+    else dist__outcome_find(&job->batch.outcome, index, &job->error);
+}
+
+static void fill_event(struct dist_job *job, size_t index, enum dist__phase phase,
+                       dist_event *event) {
+    const struct dist__batch *batch = &job->batch;
+    job->delivered++;
+    job->error = dist__skipped; /* unless it has failed */
+    job->error.index = index;
+    dist__batch_describe(batch, &job->error);
+    *event = (dist_event){.index = index,
+                          .total = batch->n,
+                          .done = job->delivered,
+                          .name = job->error.name,
+                          .item = job->error.item};
+    if (job->item[index] == DIST__WELL) {
+        event->result = dist__batch_result(batch, index);
+    } else {
+        if (job->item[index] == DIST__BADLY) find_error(job, index, phase);
+        job->failed += job->item[index] == DIST__BADLY;
+        event->error = &job->error;
+    }
+    event->failed = job->failed;
+}
+
+dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
+    if (!event) return dist__refuse(DIST_INVALID, 0, "event: is NULL");
+    if (job && dist__is_light(job)) return dist__light_next(dist__light_of(job), event, seconds);
+    dist_status refused = dist__job_check(job);
+    if (refused) return refused;
+    if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
+    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+    for (size_t index; job->delivered < job->batch.n;) {
+        /* acquire: pairs with [changes] */
+        uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
+        enum dist__phase phase = dist__job_phase(job); /* at the end all items have been told of */
+        if (next_ended(job, &index)) {
+            fill_event(job, index, phase, event);
+            return DIST_OK;
+        }
+        bool queued = phase == DIST__QUEUED && limit == UINT64_MAX && !job->hurried;
+        if (queued && dist__now_ns() >= begin) hurry(job), queued = false;
+        int64_t left = until(queued ? begin : limit);
+        if (left == 0 && !queued)
+            return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
+        if (left) dist__futex_wait(&job->changes, changes, left, false);
+    }
+    return DIST_EMPTY;
+}
+
+static bool was_hurried(const struct dist_job *job) {
+    if (!dist__is_light(job)) return job->hurried;
+    return dist__phase_look((const _Atomic(uint32_t) *)job) & DIST__HURRIED;
+}
+
+/* The first that has ended, or n. *waiting: one is on its way; *queued: one that has not begun. */
+static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
+                          struct dist_job **queued) {
+    *waiting = false;
+    *queued = NULL;
+    for (size_t k = 0; k < n; k++) {
+        if (!jobs[k] || dist__job_check(jobs[k])) continue;
+        enum dist__phase phase = dist__job_phase(jobs[k]);
+        if (phase == DIST__ENDED) return k;
+        if (phase == DIST__QUEUED && !*queued && !was_hurried(jobs[k])) *queued = jobs[k];
+        *waiting = true;
+    }
+    return n;
+}
+
+/* Looks, sleeps, and looks again. */
+static size_t await_any(dist_job *const *jobs, size_t n, double seconds) {
+    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+    uint32_t ended = dist__onlookers_enter(&dist__onlookers);
+    for (;;) {
+        bool waiting;
+        struct dist_job *queued;
+        size_t first = first_ended(jobs, n, &waiting, &queued);
+        if (first < n || !waiting) return first;
+        if (limit != UINT64_MAX) queued = NULL;
+        if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
+        int64_t left = until(queued ? begin : limit);
+        if (left == 0 && !queued) return n;
+        if (left) dist__futex_wait(&dist__onlookers.ended, ended, left, false);
+        ended = dist__onlookers_look(&dist__onlookers);
+    }
+}
+
+size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
+    bool waiting;
+    struct dist_job *queued;
+    size_t first = first_ended(jobs, n, &waiting, &queued);
+    if (first < n || !waiting || seconds == 0) return first;
+    first = await_any(jobs, n, seconds);
+    dist__onlookers_leave(&dist__onlookers);
+    return first;
+}

@@ -1,0 +1,358 @@
+/* lanes.c - where light jobs wait for a thread, and the memory that they are. */
+#include "lanes.h"
+#include "blocks.h"
+#include "common/cpus.h"
+#include "common/light.h"
+#include "pool.h"
+#include "turns.h"
+#include "watch.h"
+
+#include <stdlib.h>
+
+enum {
+    LANE_SIZE = 64,   /* first block of a lane */
+    SLAB_JOBS = 1023, /* taken from the system at once; with its head 64 KiB */
+    BATCH = 128,      /* free jobs that go from thread to thread at once */
+    IN_A_ROW = 64,    /* jobs of one lane, before another one's turn */
+    FEW = 64,         /* jobs in one tick; if there are more, a further thread is of no use */
+    PAUSES = 32,      /* between two looks at lanes that were empty: about a microsecond */
+    POLLS = 20,       /* such looks before it gives up */
+    WAKES = 2         /* of a tick, if nothing gets on */
+};
+
+struct lane {
+    struct dist__deque deque;                    /* of light jobs */
+    alignas(DIST__CACHE_LINE) struct lane *next; /* all lanes there ever were; never unlinked */
+    _Atomic(bool) taken;                         /* by a living thread [taken] */
+    bool serves;                                 /* owner only, as what follows */
+    struct dist__light *free;                    /* jobs for reuse */
+    unsigned free_count;
+};
+
+static _Atomic(struct lane *) lanes; /* publishes them [lanes] */
+
+struct slab {
+    struct slab *next;
+    alignas(DIST__CACHE_LINE) struct dist__light job[SLAB_JOBS];
+};
+
+/* Batches of free jobs on their way to another thread, and all slabs. They are kept: the memory of
+ * jobs is what was needed at once. */
+static struct {
+    pthread_mutex_t lock;
+    struct dist__light *free; /* of each batch the first; the next batch is at its `result` */
+    struct slab *slabs;
+} store = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static alignas(DIST__CACHE_LINE) _Atomic(bool) active; /* the lanes want threads [active] */
+static _Atomic(int) serving;                           /* threads that do [serving] */
+
+/* The watch's own, of its last look. */
+static struct {
+    uint64_t taken, cpu_ns;
+    bool ready;
+} seen;
+
+static _Thread_local struct lane *self __attribute__((tls_model("initial-exec")));
+static pthread_key_t key;
+static int cpus; /* as of the first lane */
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static bool has_key;
+
+/* ------------------------------------------------------------------ lanes */
+
+static void give_back(struct lane *lane) {
+    /* release: the lane as its thread left it; pairs with [taken] */
+    atomic_store_explicit(&lane->taken, false, memory_order_release);
+}
+
+static bool take(struct lane *lane) {
+    bool taken = false;
+    /* acquire: pairs with [taken] */
+    return atomic_compare_exchange_strong_explicit(&lane->taken, &taken, true, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+static void thread_ends(void *lane) {
+    self = NULL;
+    give_back(lane);
+}
+
+static void make_key(void) {
+    has_key = pthread_key_create(&key, thread_ends) == 0;
+    cpus = (int)dist__cpus_cached();
+    dist__ticks_per_us();
+}
+
+static struct lane *first_lane(void) {
+    /* acquire: all lanes behind it; pairs with [lanes] */
+    return atomic_load_explicit(&lanes, memory_order_acquire);
+}
+
+static struct lane *new_lane(void) {
+    struct lane *lane = aligned_alloc(alignof(struct lane), sizeof *lane);
+    struct dist__deque_block *block = dist__deque_new_block(LANE_SIZE);
+    if (!lane || !block) {
+        free(lane);
+        free(block);
+        return NULL;
+    }
+    dist__deque_init(&lane->deque, block);
+    atomic_init(&lane->taken, true);
+    lane->serves = false;
+    lane->free = NULL;
+    lane->free_count = 0;
+    struct lane *head = atomic_load_explicit(&lanes, memory_order_relaxed);
+    do lane->next = head;
+    /* release: the lane before the pointer to it; pairs with [lanes] */
+    while (!atomic_compare_exchange_weak_explicit(&lanes, &head, lane, memory_order_release,
+                                                  memory_order_relaxed));
+    return lane;
+}
+
+static __attribute__((noinline)) struct lane *find_own_lane(void) {
+    pthread_once(&key_once, make_key);
+    struct lane *lane = first_lane();
+    while (lane && !take(lane)) lane = lane->next;
+    if (!lane) lane = new_lane();
+    if (lane && has_key) pthread_setspecific(key, lane);
+    return self = lane;
+}
+
+/* The calling thread's; NULL: no memory. */
+static struct lane *own_lane(void) { return self ? self : find_own_lane(); }
+
+/* ------------------------------------------------------------------ memory */
+
+/* A batch that another thread did not need, or a new slab's jobs; NULL: no memory. */
+static struct dist__light *next_batch(unsigned *count) {
+    pthread_mutex_lock(&store.lock);
+    struct dist__light *first = store.free;
+    if (first) store.free = first->result;
+    struct slab *slab = first ? NULL : aligned_alloc(alignof(struct slab), sizeof *slab);
+    if (slab) slab->next = store.slabs, store.slabs = slab;
+    pthread_mutex_unlock(&store.lock);
+    *count = BATCH;
+    if (!slab) return first;
+    for (unsigned k = 0; k < SLAB_JOBS; k++)
+        slab->job[k].next = k + 1 < SLAB_JOBS ? &slab->job[k + 1] : NULL;
+    *count = SLAB_JOBS;
+    return slab->job;
+}
+
+static struct dist__light *get(void) {
+    struct lane *lane = own_lane();
+    if (!lane) return NULL;
+    if (!lane->free) lane->free = next_batch(&lane->free_count);
+    struct dist__light *light = lane->free;
+    if (!light) return NULL;
+    lane->free = light->next;
+    lane->free_count--;
+    return light;
+}
+
+/* Half of what the thread has kept goes to the others. */
+static __attribute__((noinline)) void share(struct lane *lane) {
+    struct dist__light *first = lane->free, *last = first;
+    for (unsigned k = 1; k < BATCH; k++) last = last->next;
+    lane->free = last->next;
+    lane->free_count -= BATCH;
+    last->next = NULL;
+    pthread_mutex_lock(&store.lock);
+    first->result = store.free;
+    store.free = first;
+    pthread_mutex_unlock(&store.lock);
+}
+
+static void put(struct dist__light *light) {
+    struct lane *lane = own_lane();
+    if (!lane) return; /* no memory for a lane: the slab keeps it */
+    light->next = lane->free;
+    lane->free = light;
+    if (++lane->free_count >= SLAB_JOBS + 2 * BATCH) share(lane);
+}
+
+/* ------------------------------------------------------------------ submitting */
+
+/* relaxed, here and below: a number that steers how many are woken */
+static int count_serving(void) { return atomic_load_explicit(&serving, memory_order_relaxed); }
+
+/* True: a job lies in a lane, perhaps one that has been begun. */
+static bool is_ready(void) {
+    for (struct lane *lane = first_lane(); lane; lane = lane->next)
+        if (!dist__deque_seems_empty(&lane->deque)) return true;
+    return false;
+}
+
+static void activate(void) {
+    /* seq_cst, here and where it is turned off: a submitter pushes, then looks at it; who turns it
+     * off looks at the lanes once more [active] */
+    if (!atomic_exchange_explicit(&active, true, memory_order_seq_cst))
+        dist__pool_want((int)dist__turns_most());
+}
+
+static bool is_active(void) {
+    /* seq_cst: after a push, see [active] */
+    return atomic_load_explicit(&active, memory_order_seq_cst);
+}
+
+void dist__lanes_rest(void) {
+    /* acquire: a thread that was serving before; pairs with [serving] */
+    if (!is_active() || is_ready() || atomic_load_explicit(&serving, memory_order_acquire)) return;
+    if (atomic_exchange_explicit(&active, false, memory_order_seq_cst)) /* see above [active] */
+        dist__pool_want(-(int)dist__turns_most());
+}
+
+void dist__lanes_revive(void) {
+    if (!is_ready()) return;
+    activate();
+    dist__pool_wake();
+}
+
+static bool push(struct lane *lane, struct dist__light *light) {
+    return dist__deque_offer(&lane->deque, light) ||
+           (dist__deque_enlarge(&lane->deque) && dist__deque_offer(&lane->deque, light));
+}
+
+/* Nobody searches; `lane`: of who submits, NULL: nobody does now. While others serve, and the CPUs
+ * have enough to do, that will be put right by the next of them that is done, or by the watch. */
+static void call_for_help(const struct lane *lane) {
+    int busy = count_serving();
+    if (busy == 0 || busy + (lane && lane->serves ? 0 : 1) < cpus) {
+        if (!dist__turn_is_free()) return; /* who gives one back then looks at the lanes */
+        if (dist__pool_wake()) return;
+    }
+    if (!dist__watch_lanes()) dist__pool_wake();
+}
+
+static bool submit(struct dist__light *light) {
+    struct lane *lane = own_lane();
+    if (!lane || !push(lane, light)) return false;
+    if (!is_active()) activate();
+    if (!dist__pool_will_see()) call_for_help(lane);
+    return true;
+}
+
+/* What this thread has begun itself, and nobody needs, need not wait for a thread to take it. */
+static void drop_dead(struct lane *lane) {
+    struct dist__light *newest;
+    while ((newest = dist__deque_newest(&lane->deque)) &&
+           dist__phase_look(&newest->word) & DIST__GONE) {
+        newest = dist__deque_pop(&lane->deque);
+        if (newest && dist__light_take(newest)) put(newest);
+    }
+}
+
+static bool take_back(struct dist__light *light) {
+    struct lane *lane = self;
+    if (!lane) return false;
+    if (dist__deque_newest(&lane->deque) != light) {
+        drop_dead(lane);
+        if (dist__deque_newest(&lane->deque) != light) return false;
+    }
+    return dist__deque_pop(&lane->deque) == light;
+}
+
+const struct dist__lanes dist__lanes = {
+    .get = get, .put = put, .submit = submit, .take_back = take_back};
+
+/* ------------------------------------------------------------------ serving */
+
+bool dist__lanes_begin(void) {
+    if (!is_ready() || !own_lane() || !dist__turn_take()) return false;
+    /* acq_rel: see dist__lanes_rest [serving] */
+    atomic_fetch_add_explicit(&serving, 1, memory_order_acq_rel);
+    self->serves = true;
+    if (!is_active()) activate(); /* a thread that went to rest did not see the jobs */
+    return true;
+}
+
+/* Some jobs of a lane, one at least if there is one. Returns how many. */
+static unsigned serve_lane(struct lane *lane, bool (*should_stop)(void)) {
+    unsigned count = 0;
+    do {
+        struct dist__light *light;
+        bool lost;
+        do light = dist__deque_steal(&lane->deque, &lost);
+        while (!light && lost);
+        if (!light) break;
+        if (dist__light_take(light)) put(light);
+    } while (++count < IN_A_ROW && !should_stop());
+    return count;
+}
+
+/* Where there are CPUs for it, it stays awake a little: jobs that come one by one are then found
+ * some at a time, without their submitters being disturbed at each. */
+static bool may_wait(void) { return count_serving() <= cpus; }
+
+void dist__lanes_serve(bool (*should_stop)(void)) {
+    int cancel_state = dist__cancel_disable();
+    unsigned count, polls = 0;
+    do {
+        count = 0;
+        for (struct lane *lane = first_lane(); lane; lane = lane->next)
+            count += serve_lane(lane, should_stop);
+        polls = count > 0 ? 0 : polls + 1;
+        for (int k = 0; k < PAUSES; k++) dist__cpu_pause();
+    } while (!should_stop() && (count > 0 || (polls < POLLS && may_wait())));
+    dist__cancel_restore(cancel_state);
+    self->serves = false;
+}
+
+void dist__lanes_end(void) {
+    /* release: see dist__lanes_rest [serving] */
+    atomic_fetch_sub_explicit(&serving, 1, memory_order_release);
+    dist__turn_give(false);
+}
+
+bool dist__lanes_starve(void) { return count_serving() == 0 && is_ready(); }
+
+void dist__lanes_tell_on(void) {
+    if (is_ready()) call_for_help(NULL);
+}
+
+/* ------------------------------------------------------------------ the watch */
+
+static uint64_t count_taken(void) {
+    uint64_t taken = 0;
+    for (struct lane *lane = first_lane(); lane; lane = lane->next) /* relaxed: a number */
+        taken += (uint64_t)atomic_load_explicit(&lane->deque.top, memory_order_relaxed);
+    return taken;
+}
+
+bool dist__lanes_look(void) {
+    bool ready = is_ready();
+    uint64_t taken = count_taken(), since = taken - seen.taken;
+    bool again = ready || since > 0;
+    if (ready && seen.ready && since < FEW && dist__turn_is_free()) {
+        uint64_t cpu_ns = dist__cpu_ns(CLOCK_PROCESS_CPUTIME_ID), used = cpu_ns - seen.cpu_ns;
+        bool idle = used < DIST__TICK_NS / 4 * 3 * (uint64_t)cpus;
+        for (int k = 0; k < (since == 0 ? WAKES : idle ? 1 : 0); k++) dist__pool_wake();
+    }
+    if (ready) seen.cpu_ns = dist__cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
+    seen.taken = taken;
+    seen.ready = ready;
+    return again;
+}
+
+/* ------------------------------------------------------------------ the end */
+
+void dist__lanes_unload(void) {
+    if (has_key) pthread_key_delete(key);
+    has_key = false;
+}
+
+void dist__lanes_forget(void) {
+    for (struct lane *lane = atomic_load_explicit(&lanes, memory_order_relaxed); lane;
+         lane = lane->next) {
+        dist__deque_init(&lane->deque,
+                         atomic_load_explicit(&lane->deque.block, memory_order_relaxed));
+        lane->serves = false;
+        if (lane != self) atomic_init(&lane->taken, false);
+    }
+    store.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    store.free = NULL; /* it may have been in the middle of a change */
+    atomic_init(&active, false);
+    atomic_init(&serving, 0);
+    seen.ready = false;
+}
