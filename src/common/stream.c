@@ -270,6 +270,7 @@ static dist_status flow(struct stream *s) {
         struct lane *lane = await_lane(s);
         if (lane) status = deliver(s, lane, &enough);
     }
+    if (enough && !status) status = dist__refuse(DIST_CANCELLED, 0, "the sink has had enough");
     return status;
 }
 
@@ -342,7 +343,7 @@ static dist_status run(struct stream *s) {
     pthread_mutex_init(&s->asking, NULL);
     if (!make_lanes(s, workers ? workers : 1))
         status = dist__refuse(DIST_NOMEM, 0, "no memory for %zu items in flight", s->in_flight);
-    else if ((status = flow(s)) || s->used) stop(s);
+    else if ((status = flow(s))) stop(s);
     free_lanes(s);
     pthread_mutex_destroy(&s->asking);
     if (s->own) {
