@@ -57,6 +57,16 @@ static inline void *dist__deque_newest(const struct dist__deque *deque) {
     return atomic_load_explicit(dist__deque_slot(block, bottom - 1), memory_order_relaxed);
 }
 
+/* Anybody: what a steal might return, a hint; NULL: nothing. What it points to may be gone by now.
+ */
+static inline void *dist__deque_oldest(const struct dist__deque *deque) {
+    /* acquire: pairs with [top]; the slot, pairs with [push]; the block, pairs with [grow] */
+    int64_t top = atomic_load_explicit(&deque->top, memory_order_acquire);
+    if (top >= atomic_load_explicit(&deque->bottom, memory_order_acquire)) return NULL;
+    struct dist__deque_block *block = atomic_load_explicit(&deque->block, memory_order_acquire);
+    return atomic_load_explicit(dist__deque_slot(block, top), memory_order_relaxed);
+}
+
 /* Owner: the slot for the next element; NULL: full. */
 static inline _Atomic(void *) *dist__deque_room(struct dist__deque *deque, int64_t bottom) {
     /* relaxed: the owner's own store */

@@ -203,12 +203,6 @@ void dist__lanes_rest(void) {
         dist__pool_want(-(int)dist__turns_most());
 }
 
-void dist__lanes_revive(void) {
-    if (!is_ready()) return;
-    activate();
-    dist__pool_wake();
-}
-
 static bool push(struct lane *lane, struct dist__light *light) {
     return dist__deque_offer(&lane->deque, light) ||
            (dist__deque_enlarge(&lane->deque) && dist__deque_offer(&lane->deque, light));
@@ -255,6 +249,38 @@ static bool take_back(struct dist__light *light) {
 
 const struct dist__lanes dist__lanes = {
     .get = get, .put = put, .submit = submit, .take_back = take_back};
+
+/* ------------------------------------------------------------------ before and after a shutdown */
+
+/* Drops what lies at the old end of lanes and needs nobody any more: their jobs have been run by
+ * those who waited for them. */
+static void sweep(void) {
+    for (struct lane *lane = first_lane(); lane; lane = lane->next) {
+        struct dist__light *oldest;
+        bool lost;
+        while ((oldest = dist__deque_oldest(&lane->deque)) &&
+               dist__phase_look(&oldest->word) & DIST__GONE) {
+            oldest = dist__deque_steal(&lane->deque, &lost);
+            if (oldest && dist__phase_look(&oldest->word) & DIST__GONE) {
+                if (dist__light_take(oldest)) put(oldest);
+            } else if (oldest && (!own_lane() || !push(self, oldest))) {
+                dist__light_hurry(oldest); /* it was another one; its thread begins it */
+            }
+        }
+    }
+}
+
+void dist__lanes_rest_all(void) {
+    if (is_active()) sweep();
+    dist__lanes_rest();
+}
+
+void dist__lanes_revive(void) {
+    sweep();
+    if (!is_ready()) return;
+    activate();
+    dist__pool_wake();
+}
 
 /* ------------------------------------------------------------------ serving */
 

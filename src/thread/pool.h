@@ -39,6 +39,9 @@ bool dist__pool_wake(void);
 /* True if a thread is awake and looks for work: telling it costs no system call. */
 bool dist__pool_is_hot(void);
 
+/* A shutdown waits for the end of the calls that run. */
+bool dist__pool_is_retiring(void);
+
 /* Stops and joins all threads: now, or, if calls run, when the last of them ends. */
 void dist__pool_shutdown(void);
 

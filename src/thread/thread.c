@@ -200,7 +200,7 @@ static void rest(void) { dist__pool_want(0); }
 
 static void shutdown_threads(void) {
     if (dist__record_current()) return;
-    dist__lanes_rest();
+    dist__lanes_rest_all();
     dist__pool_shutdown();
     dist__watch_shutdown();
 }
@@ -224,7 +224,7 @@ __attribute__((constructor)) static void enter(void) { pthread_atfork(NULL, NULL
 /* At exit and at dlclose. */
 __attribute__((destructor)) static void leave(void) {
     if (dist__record_current()) return; /* exit() in a task: the process takes all with it */
-    dist__lanes_rest();
+    dist__lanes_rest_all();
     dist__pool_leave();
     dist__watch_shutdown();
     dist__watch_unload();

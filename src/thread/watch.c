@@ -267,7 +267,10 @@ static bool start_watch(void) {
     return watched;
 }
 
-bool dist__watch_lanes(void) { return is_state(AWAKE) || start_watch(); }
+bool dist__watch_lanes(void) {
+    /* one that is started during a shutdown would stay */
+    return is_state(AWAKE) || (!dist__pool_is_retiring() && start_watch());
+}
 
 static void set_state(uint32_t state) {
     /* seq_cst: see [armed] */
