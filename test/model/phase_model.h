@@ -17,11 +17,13 @@ static inline void free_it(void) {
     freed++;
 }
 
-/* What a run reads and writes. Returns what phase_end does. */
+/* What a run reads and writes; it frees what was given up. True: wake those who wait. */
 static inline bool run(void) {
     assert(!freed);
     result += item;
-    return dist__phase_end(&word, STATUS);
+    uint32_t old = dist__phase_end_word(&word, STATUS);
+    if (old & DIST__GONE && !(old & DIST__HOLDERS)) free_it();
+    return old & DIST__WAITED;
 }
 
 static inline void take_entry(void) {
