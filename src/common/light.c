@@ -204,11 +204,11 @@ void dist__light_hurry(struct dist__light *light) {
 /* ------------------------------------------------------------------ its beginning */
 
 bool dist__light_suits(const dist_opts *o) {
-    bool no_numbers =
-        !((o->max_failures | o->in_flight | o->tasks_per_worker | o->worker_memory | o->n_cpus |
-           o->retries) ||
-          o->abandon || o->timeout != 0 || o->task_timeout != 0 || o->rate != 0 || o->backoff != 0);
-    return o->size == sizeof *o && no_numbers && !o->retry_if && !o->names && !o->pool &&
+    if (o->size != sizeof *o) return false; /* what is behind its end is not there */
+    bool numbers = o->max_failures | o->in_flight | o->tasks_per_worker | o->worker_memory |
+                   o->n_cpus | o->retries;
+    bool times = o->timeout != 0 || o->task_timeout != 0 || o->rate != 0 || o->backoff != 0;
+    return !numbers && !times && !o->abandon && !o->retry_if && !o->names && !o->pool &&
            !o->arena && !o->token && !o->job && !o->worker_init && !o->worker_exit &&
            !o->on_start && !o->on_finish && !o->cpus && !o->progress && !o->trace;
 }
