@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 static int square(void *result, const void *item, void *ctx) {
     (void)ctx;
@@ -418,5 +419,64 @@ CASE_ON("G-20", threads_of_small_jobs_go_after_a_shutdown, ON_THREAD | ON_PROCES
         }
         dist_shutdown();
         assert_in_range(threads_down_to(before), 1, before);
+    }
+}
+
+static void *shut_down_often(void *stop) {
+    while (!counted(stop)) {
+        dist_shutdown();
+        nap(0.0002);
+    }
+    return NULL;
+}
+
+static int count_up(void *result, const void *item, void *ctx) {
+    (void)result, (void)item;
+    count(ctx);
+    return 0;
+}
+
+/* Their threads may be told to leave at any moment. */
+CASE_ON("G-20", shutdowns_go_on_while_there_are_small_jobs, ON_THREAD | ON_PROCESS, 60) {
+    _Atomic(unsigned) stop = 0;
+    struct scene *scene = new_scene();
+    unsigned before = threads_before(), sum = 0;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, shut_down_often, &stop), 0);
+    for (unsigned round = 0; again(round, rounds(1000, 30)); round++) {
+        dist_job *jobs[8];
+        unsigned n = 1 + round % 8;
+        for (unsigned k = 0; k < n; k++)
+            jobs[k] = dist_apply_async(count_up, DIST_NONE, DIST_NONE, .executor = X,
+                                       .ctx = (void *)&scene->begun);
+        sum += n;
+        if (round % 4 == 0) assert_true(reaches(&scene->begun, sum));
+        for (unsigned k = 0; k < n; k++) {
+            if (round % 4 == 1) assert_int_equal(dist_job_wait(jobs[k], 15), DIST_OK);
+            assert_int_equal(dist_job_finish(&jobs[k]), DIST_OK);
+        }
+    }
+    count(&stop);
+    pthread_join(thread, NULL);
+    assert_int_equal(counted(&scene->begun), sum);
+    dist_shutdown();
+    assert_in_range(threads_down_to(before), 1, before);
+}
+
+static void leave_them(void *unused) {
+    static int out[2000];
+    (void)unused;
+    for (int k = 0; k < 2000; k++)
+        dist_apply_async(rest, DIST_NONE, DIST_NONE, .executor = X, .ctx = &out[k]);
+    exit(7);
+}
+
+CASE_ON("G-20", a_program_may_end_with_small_jobs_left, ON_THREAD, 30) {
+    if (SANITIZED) skip();
+    for (int round = 0; round < 20; round++) {
+        double start = now();
+        int status = in_child(leave_them, NULL);
+        ASSERT_SOON(start);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
     }
 }

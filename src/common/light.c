@@ -177,10 +177,11 @@ static bool has_room(void) {
 static void run_here(struct dist__light *light) {
     bool taken = lanes()->take_back(light);
     if (!taken && !dist__phase_move(&light->word, DIST__QUEUED, DIST__UNDER_WAY)) return;
-    int cancel_state = dist__cancel_disable();
+    bool inside = dist__record_current() != NULL; /* of a task: it cannot be cancelled anyway */
+    int cancel_state = inside ? 0 : dist__cancel_disable();
     if (taken) dist__light_take(light); /* its handle is there: never to free */
     else run(light);
-    dist__cancel_restore(cancel_state);
+    if (!inside) dist__cancel_restore(cancel_state);
 }
 
 static void begin_hurried(struct dist__light *light) {
@@ -208,13 +209,14 @@ void dist__light_hurry(struct dist__light *light) {
 /* ------------------------------------------------------------------ its beginning */
 
 bool dist__light_suits(const dist_opts *o) {
-    bool no_numbers = !((o->max_failures | o->in_flight | o->tasks_per_worker | o->worker_memory |
-                         o->n_cpus | o->retries | o->ctx_size | o->stack_size | o->max_pending) ||
-                        o->strict || o->no_wait || o->abandon || o->timeout != 0 ||
-                        o->task_timeout != 0 || o->rate != 0 || o->backoff != 0);
-    return o->size == sizeof *o && no_numbers && !o->retry_if && !o->names && !o->pool &&
-           !o->arena && !o->token && !o->job && !o->worker_init && !o->worker_exit &&
-           !o->on_start && !o->on_finish && !o->cpus && !o->progress && !o->trace;
+    if (o->size != sizeof *o) return false; /* what is behind its end is not there */
+    bool numbers = o->max_failures | o->in_flight | o->tasks_per_worker | o->worker_memory |
+                   o->n_cpus | o->retries | o->ctx_size | o->stack_size | o->max_pending;
+    bool times = o->timeout != 0 || o->task_timeout != 0 || o->rate != 0 || o->backoff != 0;
+    return !numbers && !times && !o->strict && !o->no_wait && !o->abandon && !o->retry_if &&
+           !o->names && !o->pool && !o->arena && !o->token && !o->job && !o->worker_init &&
+           !o->worker_exit && !o->on_start && !o->on_finish && !o->cpus && !o->progress &&
+           !o->trace;
 }
 
 /* A thread will come for it, or, if there is no memory to tell one, is started for it. */
@@ -325,19 +327,23 @@ static dist_status how_it_ended(const struct dist__light *light) {
     return status;
 }
 
-dist_status dist__light_wait(struct dist__light *light, double seconds) {
+/* Of one that the handle's owner waits for. DIST_OK: it has ended. */
+static dist_status await(struct dist__light *light, double seconds) {
+    if (has_ended(light)) return DIST_OK;
     dist_status refused = dist__light_check(light);
     if (refused) return refused;
-    if (!has_ended(light) && !await_end(light, seconds))
-        return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
-    return how_it_ended(light);
+    if (await_end(light, seconds)) return DIST_OK;
+    return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
+}
+
+dist_status dist__light_wait(struct dist__light *light, double seconds) {
+    dist_status refused = await(light, seconds);
+    return refused ? refused : how_it_ended(light);
 }
 
 dist_status dist__light_next(struct dist__light *light, dist_event *event, double seconds) {
-    dist_status refused = dist__light_check(light);
+    dist_status refused = await(light, seconds);
     if (refused) return refused;
-    if (!has_ended(light) && !await_end(light, seconds))
-        return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
     /* relaxed: only who may use the handle looks at it */
     if (atomic_fetch_or_explicit(&light->word, DIST__DELIVERED, memory_order_relaxed) &
         DIST__DELIVERED)
@@ -384,13 +390,13 @@ dist_status dist__light_finish(dist_job **handle) {
     struct dist__light *light = dist__light_of(*handle);
     dist_status status = DIST_OK;
     if (dist__phase_of(dist__phase_look(&light->word)) != DIST__NEW) {
-        dist_status refused = dist__light_check(light);
+        dist_status refused = await(light, DIST_FOREVER);
         if (refused == DIST_DEADLOCK) return refused;
         if (refused) {
             *handle = NULL; /* its threads are in another process: it stays as it is */
             return refused;
         }
-        status = dist__light_wait(light, DIST_FOREVER);
+        status = how_it_ended(light);
         if (!status && light->end) status = light->end->item.status; /* it was silent */
     }
     *handle = NULL;

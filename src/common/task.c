@@ -175,9 +175,16 @@ static uint64_t mix(uint64_t x) {
     return x ^ x >> 31;
 }
 
+static const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
+
+static uint64_t base_of(uint64_t seed, uint64_t index) {
+    return mix(mix(seed + golden) + (index + 1) * golden);
+}
+
+static uint64_t draw(uint64_t base, uint64_t count) { return mix(base + (count + 1) * golden); }
+
 uint64_t dist__random_of(uint64_t seed, uint64_t index, uint64_t count) {
-    const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
-    return mix(mix(mix(seed + golden) + (index + 1) * golden) + (count + 1) * golden);
+    return draw(base_of(seed, index), count);
 }
 
 /* Forgets what was drawn for another item or attempt. */
@@ -186,16 +193,17 @@ static void begin_random(struct dist__record *record) {
     record->random_index = record->index;
     record->random_attempt = record->attempt;
     record->random_count = record->nested_count = 0;
+    record->random_base = base_of(record->seed, record->first + record->index);
 }
 
 uint64_t dist__random_nested_seed(struct dist__record *caller) {
     if (!caller) return 0;
     begin_random(caller);
-    return dist__random_of(caller->seed, caller->first + caller->index, ~caller->nested_count++);
+    return draw(caller->random_base, ~caller->nested_count++);
 }
 
 uint64_t dist_random(void) {
     if (!current) return 0;
     begin_random(current);
-    return dist__random_of(current->seed, current->first + current->index, current->random_count++);
+    return draw(current->random_base, current->random_count++);
 }

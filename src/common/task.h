@@ -44,6 +44,7 @@ struct dist__record {
     uint64_t nested_count; /* calls made from them */
     size_t random_index;
     unsigned random_attempt;
+    uint64_t random_base; /* of seed and index: valid with random_index */
 
     struct dist_arena *arena;         /* of the call, or NULL */
     unsigned char *block, *block_end; /* of the arena: taken for this worker and not yet used */

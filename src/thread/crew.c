@@ -4,6 +4,7 @@
 #include "common/control.h"
 #include "common/error.h"
 #include "common/here.h"
+#include "common/job.h"
 #include "copy.h"
 #include "pool.h"
 #include "team.h"
@@ -476,6 +477,7 @@ dist_status dist__crew_run(struct dist__batch *batch) {
     dist__control_leave_desk(control);
     crew->own_bell = dist__control_bell(control); /* none, if somebody has closed it */
     dist__control_set_bell(control, -1);
+    if (batch->job) dist__job_leaves(batch->job); /* nobody is in the middle of ringing it */
     unref(crew);
     dist__pool_want(0); /* a shutdown may have waited for this call */
     return DIST_OK;

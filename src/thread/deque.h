@@ -48,6 +48,13 @@ static inline bool dist__deque_seems_empty(const struct dist__deque *deque) {
     return top >= atomic_load_explicit(&deque->bottom, memory_order_seq_cst);
 }
 
+/* Anybody: how many there are; a hint. */
+static inline int64_t dist__deque_count(const struct dist__deque *deque) {
+    /* relaxed, both: a hint */
+    int64_t top = atomic_load_explicit(&deque->top, memory_order_relaxed);
+    return atomic_load_explicit(&deque->bottom, memory_order_relaxed) - top;
+}
+
 /* Owner: what pop would return, if no thief takes it first; NULL: nothing. */
 static inline void *dist__deque_newest(const struct dist__deque *deque) {
     /* relaxed, all: the owner's own stores; pop decides */

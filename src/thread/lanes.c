@@ -24,8 +24,10 @@ struct lane {
     struct dist__deque deque;                    /* of light jobs */
     alignas(DIST__CACHE_LINE) struct lane *next; /* all lanes there ever were; never unlinked */
     _Atomic(bool) taken;                         /* by a living thread [taken] */
-    bool serves;                                 /* owner only, as what follows */
-    struct dist__light *free;                    /* jobs for reuse */
+    _Atomic(uint32_t) submitted; /* owner writes: a number that changes while it submits */
+    _Atomic(uint32_t) seen;      /* what those who serve have seen of it last */
+    bool serves;                 /* owner only, as what follows */
+    struct dist__light *free;    /* jobs for reuse */
     unsigned free_count;
 };
 
@@ -99,6 +101,8 @@ static struct lane *new_lane(void) {
     }
     dist__deque_init(&lane->deque, block);
     atomic_init(&lane->taken, true);
+    atomic_init(&lane->submitted, 0);
+    atomic_init(&lane->seen, 0);
     lane->serves = false;
     lane->free = NULL;
     lane->free_count = 0;
@@ -222,6 +226,9 @@ static void call_for_help(const struct lane *lane) {
 static bool submit(struct dist__light *light) {
     struct lane *lane = own_lane();
     if (!lane || !push(lane, light)) return false;
+    /* relaxed: a hint; its own number */
+    uint32_t submitted = atomic_load_explicit(&lane->submitted, memory_order_relaxed);
+    atomic_store_explicit(&lane->submitted, submitted + 1, memory_order_relaxed);
     if (!is_active()) activate();
     if (!dist__pool_will_see()) call_for_help(lane);
     return true;
@@ -293,12 +300,24 @@ bool dist__lanes_begin(void) {
     return true;
 }
 
-/* Some jobs of a lane, one at least if there is one. Returns how many. */
+/* The owner has submitted since the last look. */
+static bool is_busy(struct lane *lane) {
+    /* relaxed, all: a hint */
+    uint32_t submitted = atomic_load_explicit(&lane->submitted, memory_order_relaxed);
+    if (atomic_load_explicit(&lane->seen, memory_order_relaxed) == submitted) return false;
+    atomic_store_explicit(&lane->seen, submitted, memory_order_relaxed);
+    return true;
+}
+
+/* Some jobs of a lane. The only one of an owner that is busy submitting is left to it until the
+ * next look: most often it waits for it right away. Returns how many. */
 static unsigned serve_lane(struct lane *lane, bool (*should_stop)(void)) {
     unsigned count = 0;
+    int64_t left = cpus > 1 && is_busy(lane) ? 1 : 0;
     do {
         struct dist__light *light;
         bool lost;
+        if (left && dist__deque_count(&lane->deque) <= left) break;
         do light = dist__deque_steal(&lane->deque, &lost);
         while (!light && lost);
         if (!light) break;
@@ -309,18 +328,18 @@ static unsigned serve_lane(struct lane *lane, bool (*should_stop)(void)) {
 
 /* Where there are CPUs for it, it stays awake a little: jobs that come one by one are then found
  * some at a time, without their submitters being disturbed at each. */
-static bool may_wait(void) { return count_serving() <= cpus; }
+static bool may_wait(void) { return cpus > 1 && count_serving() <= cpus; }
 
 void dist__lanes_serve(bool (*should_stop)(void)) {
     int cancel_state = dist__cancel_disable();
-    unsigned count, polls = 0;
+    unsigned polls = 0;
     do {
-        count = 0;
+        unsigned count = 0;
         for (struct lane *lane = first_lane(); lane; lane = lane->next)
             count += serve_lane(lane, should_stop);
-        polls = count > 0 ? 0 : polls + 1;
-        for (int k = 0; k < PAUSES; k++) dist__cpu_pause();
-    } while (!should_stop() && (count > 0 || (polls < POLLS && may_wait())));
+        polls = count > 0 || is_ready() ? 0 : polls + 1;
+        for (int k = 0; k < PAUSES && may_wait(); k++) dist__cpu_pause();
+    } while (!should_stop() && (polls == 0 || (polls < POLLS && may_wait())));
     dist__cancel_restore(cancel_state);
     self->serves = false;
 }

@@ -203,6 +203,7 @@ static void shutdown_threads(void) {
     dist__lanes_rest_all();
     dist__pool_shutdown();
     dist__watch_shutdown();
+    dist__lanes_revive(); /* what relied on the watch, or on threads that have left */
 }
 
 static void forget(void) {

@@ -311,7 +311,6 @@ void dist__watch_shutdown(void) {
     dist__loop_free_all();
     set_state(ASLEEP);
     pthread_mutex_unlock(&watch.lock);
-    dist__lanes_revive();
     if (any_published()) start_watch(); /* by a call that still saw the old one awake */
 }
 
