@@ -16,12 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum dist__item_fate { OPEN, WELL, BADLY, SKIPPED };
-enum { BEGIN_NS = 10000000 }; /* so long a thread waits for others to begin a job */
+_Atomic(uint32_t) dist__job_any_ended;
 
-static _Atomic(uint32_t) any_ended; /* counts; a futex for dist_job_wait_any [any] */
-
-static uint32_t phase_of(const struct dist_job *job) {
+uint32_t dist__job_phase(const struct dist_job *job) {
     /* acquire: how it ended; pairs with [phase] */
     return atomic_load_explicit(&job->phase, memory_order_acquire);
 }
@@ -34,7 +31,7 @@ static bool move(struct dist_job *job, uint32_t from, uint32_t to) {
 
 /* ------------------------------------------------------------------ its life */
 
-static void unref(struct dist_job *job) {
+void dist__job_unref(struct dist_job *job) {
     /* acq_rel: all others have done with it [refs] */
     if (atomic_fetch_sub_explicit(&job->refs, 1, memory_order_acq_rel) > 1) return;
     pthread_mutex_destroy(&job->lock);
@@ -46,7 +43,7 @@ static void unref(struct dist_job *job) {
 /* What nobody has told of: a worker process may die between its item's end and the note. */
 static void deliver_rest(struct dist_job *job) {
     for (size_t i = 0; job->ended < job->batch.n && i < job->batch.n; i++)
-        if (job->item[i] == OPEN)
+        if (job->item[i] == DIST__OPEN)
             dist__job_observe(job, (struct dist__span){i, i + 1}, dist__job_outcome(job, i));
 }
 
@@ -70,8 +67,8 @@ static void publish(struct dist_job *job) {
     /* release: the end; pairs with [changes] */
     atomic_fetch_add_explicit(&job->changes, 1, memory_order_release);
     dist__futex_wake(&job->changes, INT_MAX, false);
-    atomic_fetch_add_explicit(&any_ended, 1, memory_order_release); /* the end [any] */
-    dist__futex_wake(&any_ended, INT_MAX, false);
+    atomic_fetch_add_explicit(&dist__job_any_ended, 1, memory_order_release); /* the end [any] */
+    dist__futex_wake(&dist__job_any_ended, INT_MAX, false);
 }
 
 /* Differs between threads. */
@@ -85,7 +82,7 @@ static void set_runner(struct dist_job *job, uintptr_t thread) {
     atomic_store_explicit(&job->runner, thread, memory_order_relaxed);
 }
 
-static bool is_runner(const struct dist_job *job) {
+bool dist__job_is_runner(const struct dist_job *job) {
     /* relaxed: see above */
     return atomic_load_explicit(&job->runner, memory_order_relaxed) == this_thread();
 }
@@ -110,7 +107,7 @@ static void end(struct dist_job *job) {
     if (pool) dist__pool_end_call(pool);
 }
 
-static void run_here(struct dist_job *job) {
+void dist__job_run_here(struct dist_job *job) {
     run(job);
     end(job);
 }
@@ -127,9 +124,9 @@ static void end_unrun(struct dist_job *job) {
 }
 
 /* Moves a job that has not begun to UNDER_WAY. False: somebody else has. */
-static bool begin(struct dist_job *job) {
+bool dist__job_begin(struct dist_job *job) {
     if (!move(job, DIST__QUEUED, DIST__UNDER_WAY)) return false;
-    if (job->batch.pool && dist__pool_unqueue(job->batch.pool, job)) unref(job);
+    if (job->batch.pool && dist__pool_unqueue(job->batch.pool, job)) dist__job_unref(job);
     return true;
 }
 
@@ -147,7 +144,7 @@ static void errand_done(struct dist__errand *errand, bool ran) {
     struct dist_job *job = job_of(errand);
     if (ran) end(job);
     if (job->batch.pool) dist__pool_next(job->batch.pool);
-    unref(job);
+    dist__job_unref(job);
 }
 
 void dist__job_submit(struct dist_job *job) {
@@ -162,7 +159,7 @@ void dist__job_submit(struct dist_job *job) {
 
 void dist__job_drop(struct dist_job *job) {
     if (move(job, DIST__QUEUED, DIST__UNDER_WAY)) end_unrun(job);
-    unref(job);
+    dist__job_unref(job);
 }
 
 /* From QUEUED on, the job may be over at any time. */
@@ -178,7 +175,7 @@ static dist_status submit(struct dist_job *job) {
         job->entered = false;
         dist__pool_end_call(job->batch.pool);
     }
-    unref(job);
+    dist__job_unref(job);
     return refused;
 }
 
@@ -190,7 +187,7 @@ static dist_status start(struct dist_job *job) {
     job->entered = job->batch.pool != NULL;
     if (move(job, DIST__NEW, here ? DIST__UNDER_WAY : DIST__QUEUED)) {
         if (!here) return submit(job);
-        run_here(job);
+        dist__job_run_here(job);
     } else if (job->entered) {
         dist__pool_end_call(job->batch.pool);
     }
@@ -222,7 +219,7 @@ dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__ba
     atomic_init(&job->refs, 1);
     pthread_mutex_init(&job->lock, NULL);
     if (opts->deferred || start(job) == DIST_OK) return job;
-    unref(job);
+    dist__job_unref(job);
     return NULL;
 }
 
@@ -237,6 +234,14 @@ void dist__job_joins(struct dist_job *job, struct dist__control *control) {
     pthread_mutex_unlock(&job->lock);
 }
 
+void dist__job_offer(struct dist_job *job, void (*hold)(void *crew), dist__help *help, void *crew) {
+    pthread_mutex_lock(&job->lock);
+    job->hold = hold;
+    job->help = help;
+    job->crew = crew;
+    pthread_mutex_unlock(&job->lock);
+}
+
 void dist__job_leaves(struct dist_job *job) {
     pthread_mutex_lock(&job->lock);
     job->control = NULL;
@@ -244,10 +249,12 @@ void dist__job_leaves(struct dist_job *job) {
 }
 
 void dist__job_observe(struct dist_job *job, struct dist__span items, const dist_error *error) {
-    uint8_t fate = !error ? WELL : error->status == DIST_SKIPPED ? SKIPPED : BADLY;
+    uint8_t fate = !error                          ? DIST__WELL
+                   : error->status == DIST_SKIPPED ? DIST__SKIPPED
+                                                   : DIST__BADLY;
     pthread_mutex_lock(&job->lock);
     for (size_t i = items.begin; i < items.end; i++) {
-        if (job->item[i] != OPEN) continue; /* skipped, and told twice */
+        if (job->item[i] != DIST__OPEN) continue; /* skipped, and told twice */
         job->item[i] = fate;
         if (job->order) job->order[job->ended] = i;
         job->ended++;
@@ -258,175 +265,16 @@ void dist__job_observe(struct dist_job *job, struct dist__span items, const dist
     dist__futex_wake(&job->changes, INT_MAX, false);
 }
 
-/* ------------------------------------------------------------------ waiting */
-
-/* DIST_OK, or why this thread must not wait for the job. */
-static dist_status check(const struct dist_job *job) {
-    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    uint32_t phase = phase_of(job);
-    if (phase == DIST__ENDED) return DIST_OK;
-    if (job->maker != getpid())
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
-    if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
-    if (is_runner(job)) return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");
-    for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
-        if (r->control && r->control->batch->job == job)
-            return dist__refuse(DIST_DEADLOCK, 0, "job: this task is a part of it");
-    return DIST_OK;
-}
-
-/* Nanoseconds from now until a time; -1: never. */
-static int64_t until(uint64_t limit_ns) {
-    if (limit_ns == UINT64_MAX) return -1;
-    uint64_t now = dist__now_ns();
-    return limit_ns > now ? (int64_t)(limit_ns - now) : 0;
-}
-
-static dist_status how_it_ended(const struct dist_job *job) {
-    for (size_t i = 0; dist__backends[i]; i++)
-        if (dist__backends[i]->rest) dist__backends[i]->rest();
-    if (job->status) dist__remember(&job->why);
-    return job->status;
-}
-
-dist_status dist_job_wait(dist_job *job, double seconds) {
-    dist_status refused = check(job);
-    if (refused) return refused;
-    uint64_t limit = dist__limit_of(seconds);
-    if (limit == UINT64_MAX && begin(job)) run_here(job);
-    for (uint32_t phase; (phase = phase_of(job)) != DIST__ENDED;) {
-        int64_t left = until(limit);
-        if (left == 0)
-            return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
-        dist__futex_wait(&job->phase, phase, left, false);
-    }
-    return how_it_ended(job);
-}
-
-static void begin_hurried(struct dist_job *job) {
-    if (begin(job)) run_here(job);
-    unref(job);
-}
-
-static void *hurried_thread(void *job) {
-    dist__thread_name("job", 1);
-    begin_hurried(job);
-    return NULL;
-}
-
-/* The threads there are may all be waiting for this job: one more begins it. */
-static void hurry(struct dist_job *job) {
-    pthread_t thread;
-    if (job->hurried) return;
-    job->hurried = true;
-    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
-    if (dist__thread_start(&thread, hurried_thread, job, NULL)) begin_hurried(job);
-    else pthread_detach(thread);
-}
-
-/* The next item to deliver, if it has ended. */
-static bool next_ended(struct dist_job *job, size_t *index) {
-    pthread_mutex_lock(&job->lock);
-    *index = job->delivered;
-    bool any = job->order ? job->delivered < job->ended : job->item[job->delivered] != OPEN;
-    if (any && job->order) *index = job->order[job->delivered];
-    pthread_mutex_unlock(&job->lock);
-    return any;
-}
-
-/* Why an item has failed: the failures are sorted at the end. */
-static void find_error(struct dist_job *job, size_t index, uint32_t phase) {
-    const dist_error *error = phase == DIST__ENDED ? dist__job_outcome(job, index) : NULL;
-    if (error) job->error = *error;
-    else dist__outcome_find(&job->batch.outcome, index, &job->error);
-}
-
-static void fill_event(struct dist_job *job, size_t index, uint32_t phase, dist_event *event) {
-    const struct dist__batch *batch = &job->batch;
-    job->delivered++;
-    job->error = dist__skipped; /* unless it has failed */
-    job->error.index = index;
-    dist__batch_describe(batch, &job->error);
-    *event = (dist_event){.index = index,
-                          .total = batch->n,
-                          .done = job->delivered,
-                          .name = job->error.name,
-                          .item = job->error.item};
-    if (job->item[index] == WELL) {
-        event->result = dist__batch_result(batch, index);
-    } else {
-        if (job->item[index] == BADLY) find_error(job, index, phase);
-        job->failed += job->item[index] == BADLY;
-        event->error = &job->error;
-    }
-    event->failed = job->failed;
-}
-
-dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
-    if (!event) return dist__refuse(DIST_INVALID, 0, "event: is NULL");
-    dist_status refused = check(job);
-    if (refused) return refused;
-    if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
-    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
-    for (size_t index; job->delivered < job->batch.n;) {
-        /* acquire: pairs with [changes] */
-        uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
-        uint32_t phase = phase_of(job); /* at the end all items have been told of */
-        if (next_ended(job, &index)) {
-            fill_event(job, index, phase, event);
-            return DIST_OK;
-        }
-        bool queued = phase == DIST__QUEUED && limit == UINT64_MAX && !job->hurried;
-        if (queued && dist__now_ns() >= begin) hurry(job), queued = false;
-        int64_t left = until(queued ? begin : limit);
-        if (left == 0 && !queued)
-            return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
-        if (left) dist__futex_wait(&job->changes, changes, left, false);
-    }
-    return DIST_EMPTY;
-}
-
-/* The first that has ended, or n. *waiting: one is on its way; *queued: one that has not begun. */
-static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
-                          struct dist_job **queued) {
-    *waiting = false;
-    *queued = NULL;
-    for (size_t k = 0; k < n; k++) {
-        if (!jobs[k] || check(jobs[k])) continue;
-        uint32_t phase = phase_of(jobs[k]);
-        if (phase == DIST__ENDED) return k;
-        if (phase == DIST__QUEUED && !jobs[k]->hurried && !*queued) *queued = jobs[k];
-        *waiting = true;
-    }
-    return n;
-}
-
-size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
-    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
-    for (;;) {
-        /* acquire: pairs with [any] */
-        uint32_t ended = atomic_load_explicit(&any_ended, memory_order_acquire);
-        bool waiting;
-        struct dist_job *queued;
-        size_t first = first_ended(jobs, n, &waiting, &queued);
-        if (first < n || !waiting) return first;
-        if (limit != UINT64_MAX) queued = NULL;
-        if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
-        int64_t left = until(queued ? begin : limit);
-        if (left == 0 && !queued) return n;
-        if (left) dist__futex_wait(&any_ended, ended, left, false);
-    }
-}
-
 /* ------------------------------------------------------------------ the handle */
 
 static bool is_foreign(const struct dist_job *job) { return job->maker != getpid(); }
 
 dist_status dist_job_start(dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (phase_of(job) != DIST__ENDED && is_foreign(job))
+    if (dist__job_phase(job) != DIST__ENDED && is_foreign(job))
         return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
-    if (phase_of(job) != DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was started before");
+    if (dist__job_phase(job) != DIST__NEW)
+        return dist__refuse(DIST_STATE, 0, "job: was started before");
     int cancel_state = dist__cancel_disable();
     dist_status status = start(job);
     dist__cancel_restore(cancel_state);
@@ -435,7 +283,7 @@ dist_status dist_job_start(dist_job *job) {
 
 dist_status dist_job_state(const dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    uint32_t phase = phase_of(job);
+    uint32_t phase = dist__job_phase(job);
     if (phase == DIST__ENDED) return job->status;
     if (is_foreign(job)) return DIST_UNSUPPORTED;
     return phase == DIST__NEW ? DIST_PENDING : DIST_RUNNING;
@@ -448,13 +296,13 @@ static bool was_cancelled(const struct dist_job *job) {
 
 dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (phase_of(job) != DIST__ENDED && job->maker != getpid())
+    if (dist__job_phase(job) != DIST__ENDED && job->maker != getpid())
         return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
-    if (move(job, DIST__NEW, DIST__UNDER_WAY) || begin(job)) {
+    if (move(job, DIST__NEW, DIST__UNDER_WAY) || dist__job_begin(job)) {
         end_unrun(job);
         return DIST_OK;
     }
-    if (phase_of(job) == DIST__ENDED)
+    if (dist__job_phase(job) == DIST__ENDED)
         return was_cancelled(job) ? DIST_OK : dist__refuse(DIST_STATE, 0, "job: had ended before");
     if (!running_too) return DIST_RUNNING;
     /* relaxed: a fact by itself */
@@ -470,9 +318,10 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
 dist_status dist_job_detach(dist_job **handle) {
     if (!handle || !*handle) return DIST_OK;
     dist_job *job = *handle;
-    if (phase_of(job) == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
+    if (dist__job_phase(job) == DIST__NEW)
+        return dist__refuse(DIST_STATE, 0, "job: was not started");
     *handle = NULL;
-    if (job->item) unref(job);
+    if (job->item) dist__job_unref(job);
     else dist__job_free(job);
     return DIST_OK;
 }
@@ -481,8 +330,8 @@ dist_status dist_job_finish(dist_job **handle) {
     if (!handle || !*handle) return DIST_OK;
     dist_job *job = *handle;
     dist_status status = DIST_OK;
-    if (phase_of(job) != DIST__NEW) {
-        dist_status refused = check(job);
+    if (dist__job_phase(job) != DIST__NEW) {
+        dist_status refused = dist__job_check(job);
         if (refused == DIST_DEADLOCK) return refused;
         if (!refused) {
             dist_job_wait(job, DIST_FOREVER);
@@ -493,7 +342,7 @@ dist_status dist_job_finish(dist_job **handle) {
         }
     }
     *handle = NULL;
-    if (job->item) unref(job);
+    if (job->item) dist__job_unref(job);
     else dist__job_free(job);
     return status;
 }

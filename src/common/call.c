@@ -115,8 +115,10 @@ static dist_status run_looked_after(const struct dist__backend *backend, struct 
     batch->control = &control;
     if (batch->job) dist__job_joins(batch->job, &control);
     if (batch->pool) dist__pool_joins(batch->pool, &control);
-    batch->abandoned =
-        opts->abandon && backend->executor == DIST_THREAD && (opts->timeout > 0 || opts->token);
+    /* a task of the pool that the call runs in works itself, and cannot leave */
+    batch->abandoned = opts->abandon && backend->executor == DIST_THREAD &&
+                       (opts->timeout > 0 || opts->token) &&
+                       !(batch->pool && dist__hand_lender(batch->pool));
     *refused = backend->run(batch);
     dist_status status = *refused ? *refused : conclude(batch, opts->silent);
     if (!*refused && dist__control_cut(&control, batch->outcome.failed_count > 0, &why))

@@ -140,6 +140,38 @@ void dist__pool_next(struct dist_pool *pool) {
 
 /* ------------------------------------------------------------------ a worker */
 
+struct dist__record *dist__hand_lender(const struct dist_pool *pool) {
+    const struct dist__record *r = dist__record_current();
+    while (r && !(r->hand && r->hand->pool == pool)) r = r->caller;
+    return (struct dist__record *)r; /* for its borrower */
+}
+
+/* Differs between threads, and is not 0. */
+static uint32_t this_thread(void) {
+    static _Atomic(uint32_t) last;
+    static _Thread_local uint32_t own;
+    /* relaxed: only that it differs counts */
+    if (!own) own = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    return own;
+}
+
+bool dist__hand_borrow(struct dist__record *lender, bool *again) {
+    uint32_t nobody = 0;
+    /* acquire: what the worker before has done to its state; pairs with [borrower] */
+    if (atomic_compare_exchange_strong_explicit(&lender->borrower, &nobody, this_thread(),
+                                                memory_order_acquire, memory_order_relaxed)) {
+        *again = false;
+        return true;
+    }
+    *again = nobody == this_thread();
+    return *again;
+}
+
+void dist__hand_return(struct dist__record *lender, bool again) {
+    /* release: pairs with [borrower] */
+    if (!again) atomic_store_explicit(&lender->borrower, 0, memory_order_release);
+}
+
 int dist__hand_begin(struct dist__hand *hand, struct dist__record *record) {
     const dist_opts *opts = &hand->pool->opts;
     record->state = hand->state;

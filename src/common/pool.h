@@ -64,6 +64,15 @@ void dist__pool_next(struct dist_pool *pool);
  * returned. The record is current. */
 int dist__hand_begin(struct dist__hand *hand, struct dist__record *record);
 
+/* The hand that this thread may have for a call in the pool: that of the task around it, on
+ * whatever thread, which waits for the call. NULL: there is no such task. A task has many calls
+ * below it, if it has made one whose tasks make some, and one hand: one thread has it at a time.
+ * dist__hand_borrow: false, it is somebody else's now. *again: it is this thread's already, and
+ * returns later. */
+struct dist__record *dist__hand_lender(const struct dist_pool *pool);
+bool dist__hand_borrow(struct dist__record *lender, bool *again);
+void dist__hand_return(struct dist__record *lender, bool again);
+
 /* The worker leaves: worker_exit. */
 void dist__hand_end(struct dist__hand *hand);
 

@@ -48,8 +48,10 @@ struct dist__record {
 
     /* Of a call that is looked after (control.h); else control and state are NULL. */
     struct dist__control *control;
-    void *state;       /* by worker_init */
+    void *state;             /* by worker_init */
     struct dist__hand *hand; /* of a worker of a pool; else NULL */
+    _Atomic(uint32_t)
+        borrower;      /* the thread that has the hand while the task waits for a call; 0 */
     bool direct;       /* the thread is the call's supervisor too, and tells itself */
     bool begun;        /* worker_init has run, worker_exit has not */
     dist_status told;  /* why dist_cancelled() said yes to this attempt; DIST_OK: it did not */

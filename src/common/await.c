@@ -1,0 +1,231 @@
+/* await.c - waiting for calls that go on by themselves, and for their items. A worker of a pool
+ * that waits without limit for a job of this pool takes part in it: other workers there may be
+ * none. */
+#include "error.h"
+#include "job.h"
+#include "pool.h"
+
+#include <unistd.h>
+
+enum {
+    BEGIN_NS = 10000000, /* so long a thread waits for others to begin a job */
+    HELP_NS = 1000000    /* between two looks whether there is something to help with */
+};
+
+/* DIST_OK, or why this thread must not wait for the job. */
+dist_status dist__job_check(const struct dist_job *job) {
+    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    uint32_t phase = dist__job_phase(job);
+    if (phase == DIST__ENDED) return DIST_OK;
+    if (job->maker != getpid())
+        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
+    if (dist__job_is_runner(job))
+        return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");
+    for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
+        if (r->control && r->control->batch->job == job)
+            return dist__refuse(DIST_DEADLOCK, 0, "job: this task is a part of it");
+    return DIST_OK;
+}
+
+/* Nanoseconds from now until a time; -1: never. */
+static int64_t until(uint64_t limit_ns) {
+    if (limit_ns == UINT64_MAX) return -1;
+    uint64_t now = dist__now_ns();
+    return limit_ns > now ? (int64_t)(limit_ns - now) : 0;
+}
+
+static dist_status how_it_ended(const struct dist_job *job) {
+    for (size_t i = 0; dist__backends[i]; i++)
+        if (dist__backends[i]->rest) dist__backends[i]->rest();
+    if (job->status) dist__remember(&job->why);
+    return job->status;
+}
+
+/* ------------------------------------------------------------------ helping */
+
+/* The task that waits here has a hand of the job's pool. */
+static bool may_help(const struct dist_job *job, uint64_t limit_ns) {
+    return limit_ns == UINT64_MAX && job->batch.pool && dist__hand_lender(job->batch.pool);
+}
+
+/* False: there is nothing to run now. */
+static bool help(struct dist_job *job, bool (*enough)(const struct dist__helper *helper),
+                 uint32_t seen) {
+    struct dist__helper helper = {enough, job, seen};
+    pthread_mutex_lock(&job->lock);
+    dist__help *run = job->help;
+    void *crew = job->crew;
+    if (run) job->hold(crew);
+    pthread_mutex_unlock(&job->lock);
+    return run && run(crew, dist__hand_lender(job->batch.pool), &helper);
+}
+
+/* So long the thread sleeps that otherwise would for `left_ns`. */
+static int64_t nap(int64_t left_ns, bool helps) {
+    return helps && (left_ns < 0 || left_ns > HELP_NS) ? HELP_NS : left_ns;
+}
+
+static bool never_enough(const struct dist__helper *helper) {
+    (void)helper;
+    return false;
+}
+
+/* ------------------------------------------------------------------ waiting */
+
+dist_status dist_job_wait(dist_job *job, double seconds) {
+    dist_status refused = dist__job_check(job);
+    if (refused) return refused;
+    uint64_t limit = dist__limit_of(seconds);
+    if (limit == UINT64_MAX && dist__job_begin(job)) dist__job_run_here(job);
+    bool helps = may_help(job, limit);
+    for (uint32_t phase; (phase = dist__job_phase(job)) != DIST__ENDED;) {
+        if (helps && help(job, never_enough, 0)) continue;
+        int64_t left = nap(until(limit), helps);
+        if (left == 0)
+            return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
+        dist__futex_wait(&job->phase, phase, left, false);
+    }
+    return how_it_ended(job);
+}
+
+static void begin_hurried(struct dist_job *job) {
+    if (dist__job_begin(job)) dist__job_run_here(job);
+    dist__job_unref(job);
+}
+
+static void *hurried_thread(void *job) {
+    dist__thread_name("job", 1);
+    begin_hurried(job);
+    return NULL;
+}
+
+/* The threads there are may all be waiting for this job: one more begins it. */
+static void hurry(struct dist_job *job) {
+    pthread_t thread;
+    if (job->hurried) return;
+    job->hurried = true;
+    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
+    if (dist__thread_start(&thread, hurried_thread, job, NULL)) begin_hurried(job);
+    else pthread_detach(thread);
+}
+
+/* The next item to deliver, if it has ended. */
+static bool next_ended(struct dist_job *job, size_t *index) {
+    pthread_mutex_lock(&job->lock);
+    *index = job->delivered;
+    bool any = job->order ? job->delivered < job->ended : job->item[job->delivered] != DIST__OPEN;
+    if (any && job->order) *index = job->order[job->delivered];
+    pthread_mutex_unlock(&job->lock);
+    return any;
+}
+
+static bool has_next(const struct dist__helper *helper) {
+    size_t index;
+    return next_ended(helper->job, &index);
+}
+
+/* Why an item has failed: the failures are sorted at the end. */
+static void find_error(struct dist_job *job, size_t index, uint32_t phase) {
+    const dist_error *error = phase == DIST__ENDED ? dist__job_outcome(job, index) : NULL;
+    if (error) job->error = *error;
+    else dist__outcome_find(&job->batch.outcome, index, &job->error);
+}
+
+static void fill_event(struct dist_job *job, size_t index, uint32_t phase, dist_event *event) {
+    const struct dist__batch *batch = &job->batch;
+    job->delivered++;
+    job->error = dist__skipped; /* unless it has failed */
+    job->error.index = index;
+    dist__batch_describe(batch, &job->error);
+    *event = (dist_event){.index = index,
+                          .total = batch->n,
+                          .done = job->delivered,
+                          .name = job->error.name,
+                          .item = job->error.item};
+    if (job->item[index] == DIST__WELL) {
+        event->result = dist__batch_result(batch, index);
+    } else {
+        if (job->item[index] == DIST__BADLY) find_error(job, index, phase);
+        job->failed += job->item[index] == DIST__BADLY;
+        event->error = &job->error;
+    }
+    event->failed = job->failed;
+}
+
+dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
+    if (!event) return dist__refuse(DIST_INVALID, 0, "event: is NULL");
+    dist_status refused = dist__job_check(job);
+    if (refused) return refused;
+    if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
+    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+    bool helps = may_help(job, limit);
+    for (size_t index; job->delivered < job->batch.n;) {
+        /* acquire: pairs with [changes] */
+        uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
+        uint32_t phase = dist__job_phase(job); /* at the end all items have been told of */
+        if (next_ended(job, &index)) {
+            fill_event(job, index, phase, event);
+            return DIST_OK;
+        }
+        if (helps && help(job, has_next, 0)) continue;
+        bool queued = phase == DIST__QUEUED && limit == UINT64_MAX && !job->hurried;
+        if (queued && dist__now_ns() >= begin) hurry(job), queued = false;
+        int64_t left = until(queued ? begin : limit);
+        if (left == 0 && !queued)
+            return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
+        if (left) dist__futex_wait(&job->changes, changes, nap(left, helps), false);
+    }
+    return DIST_EMPTY;
+}
+
+/* The first that has ended, or n. *waiting: one is on its way; *queued: one that has not begun. */
+static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
+                          struct dist_job **queued) {
+    *waiting = false;
+    *queued = NULL;
+    for (size_t k = 0; k < n; k++) {
+        if (!jobs[k] || dist__job_check(jobs[k])) continue;
+        uint32_t phase = dist__job_phase(jobs[k]);
+        if (phase == DIST__ENDED) return k;
+        if (phase == DIST__QUEUED && !jobs[k]->hurried && !*queued) *queued = jobs[k];
+        *waiting = true;
+    }
+    return n;
+}
+
+static bool any_has_ended(const struct dist__helper *helper) {
+    /* acquire: pairs with [any] */
+    return atomic_load_explicit(&dist__job_any_ended, memory_order_acquire) != helper->seen;
+}
+
+/* *helps: there are jobs that this thread may help. True: it has. */
+static bool help_any(dist_job *const *jobs, size_t n, uint64_t limit_ns, uint32_t seen,
+                     bool *helps) {
+    *helps = false;
+    for (size_t k = 0; k < n; k++) {
+        if (!jobs[k] || dist__job_check(jobs[k]) || !may_help(jobs[k], limit_ns)) continue;
+        *helps = true;
+        if (help(jobs[k], any_has_ended, seen)) return true;
+    }
+    return false;
+}
+
+size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
+    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+    for (;;) {
+        /* acquire: pairs with [any] */
+        uint32_t ended = atomic_load_explicit(&dist__job_any_ended, memory_order_acquire);
+        bool waiting;
+        struct dist_job *queued;
+        size_t first = first_ended(jobs, n, &waiting, &queued);
+        if (first < n || !waiting) return first;
+        bool helps;
+        if (help_any(jobs, n, limit, ended, &helps)) continue;
+        if (limit != UINT64_MAX) queued = NULL;
+        if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
+        int64_t left = until(queued ? begin : limit);
+        if (left == 0 && !queued) return n;
+        if (left) dist__futex_wait(&dist__job_any_ended, ended, nap(left, helps), false);
+    }
+}
