@@ -186,15 +186,17 @@ int dist__hand_begin(struct dist__hand *hand, struct dist__record *record) {
 
 void dist__hand_end(struct dist__hand *hand) {
     const dist_opts *opts = &hand->pool->opts;
+    void *state = hand->state;
     if (!hand->ready) return;
     hand->ready = false;
+    hand->state = NULL; /* for the next worker of that number */
     if (!opts->worker_exit) return;
     struct dist__batch batch = {.n = 1, .workers = 1, .pool = hand->pool};
     struct dist__record record;
     dist__record_enter(&record, &batch, hand->number, DIST__ALONE);
     record.hand = hand;
-    record.state = hand->state;
-    opts->worker_exit(hand->state, hand->number, opts->user);
+    record.state = state;
+    opts->worker_exit(state, hand->number, opts->user);
     dist__record_leave(&record);
 }
 

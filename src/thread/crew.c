@@ -71,12 +71,11 @@ static void invite(struct dist__crew *crew, size_t count) {
         possible += can_invite(&crew->place[k]);
     if (possible == 0) return;
     struct invitation invitation = {crew, 0};
-    for (; crew->pool && possible > 0; possible--) {
-        struct dist__work *work = next_invited(&invitation, 0);
-        int number = crew->batch->each_worker ? (int)((struct dist__crew_place *)work)->number : -1;
-        dist__team_submit(crew->pool, work, number);
+    if (crew->pool) {
+        dist__team_submit(crew->pool, next_invited, &invitation, possible,
+                          crew->batch->each_worker);
+        return;
     }
-    if (possible == 0) return;
     dist__pool_want((int)possible);
     dist__pool_submit(next_invited, &invitation, possible);
 }

@@ -196,13 +196,25 @@ static void push_to(struct team *team, struct member *member, struct dist__work 
     else start_member(team, member);
 }
 
-void dist__team_submit(struct dist_pool *pool, struct dist__work *work, int number) {
+void dist__team_submit(struct dist_pool *pool, struct dist__work *(*next)(void *state, unsigned k),
+                       void *state, unsigned count, bool to_each) {
     struct team *team = pool->team;
     pthread_mutex_lock(&team->lock);
-    struct member *member = number >= 0 ? member_of(team, (unsigned)number) : NULL;
-    if (member) push_to(team, member, work);
-    else push(team, work);
+    for (unsigned k = 0; k < count; k++) {
+        struct member *member = to_each ? member_of(team, k) : NULL;
+        if (member) push_to(team, member, next(state, k));
+        else push(team, next(state, k));
+    }
     pthread_mutex_unlock(&team->lock);
+}
+
+static struct dist__work *only(void *work, unsigned k) {
+    (void)k;
+    return work;
+}
+
+void dist__team_append(struct dist_pool *pool, struct dist__work *work) {
+    dist__team_submit(pool, only, work, 1, false);
 }
 
 /* Moves those that are meant from one queue to another. Returns how many. */

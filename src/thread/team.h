@@ -11,8 +11,13 @@ dist_status dist__team_open(struct dist_pool *pool);
 dist_status dist__team_resize(struct dist_pool *pool, unsigned workers);
 void dist__team_end(struct dist_pool *pool);
 
-/* Appends a work. `number`: only this worker may run it; -1: any. */
-void dist__team_submit(struct dist_pool *pool, struct dist__work *work, int number);
+/* Appends works, next(state, k) being the k-th, all together: nobody else's come between them, so
+ * that tasks of one call may wait for each other. `to_each`: the k-th is for worker k alone. */
+void dist__team_submit(struct dist_pool *pool, struct dist__work *(*next)(void *state, unsigned k),
+                       void *state, unsigned count, bool to_each);
+
+/* Appends one. */
+void dist__team_append(struct dist_pool *pool, struct dist__work *work);
 
 /* Takes back all works for which mine(work, state) holds, and drops them. */
 void dist__team_retract(struct dist_pool *pool, bool (*mine)(struct dist__work *work, void *state),
