@@ -115,7 +115,8 @@ POOL_CASE("D-17", a_connection_serves_all_calls_of_its_worker) {
 POOL_CASE("D-17", a_pool_without_work_opens_no_connection) {
     struct office *office = shared_memory(sizeof *office);
     dist_pool *pool = open_office(office, WORKERS);
-    assert_int_equal(dist_map(query, numbers(), 0, DIST_NONE, .pool = pool, .ctx = office), DIST_OK);
+    assert_int_equal(dist_map(query, numbers(), 0, DIST_NONE, .pool = pool, .ctx = office),
+                     DIST_OK);
     dist_pool_free(&pool);
     assert_int_equal(counted(&office->tries), 0);
 }
@@ -284,6 +285,5 @@ WORKER_CASE("D-17", a_worker_that_leaves_closes_its_connection) {
     }
     dist_pool_free(&pool);
     assert_int_equal(counted(&office->wrong), 0);
-    for (int k = 0; k < WORKERS; k++)
-        assert_int_equal(counted(&office->link[k].opened), k ? 9 : 1);
+    for (int k = 0; k < WORKERS; k++) assert_int_equal(counted(&office->link[k].opened), k ? 9 : 1);
 }

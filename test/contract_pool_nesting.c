@@ -282,3 +282,61 @@ CASE_ON("G-04", a_hook_does_not_wait_for_its_own_pool, ON_POOLS, 20) {
     assert_int_equal(dist_pool_wait(nest->pool, DIST_FOREVER), DIST_OK);
     dist_pool_free(&nest->pool);
 }
+
+/* ------------------------------------------------------------------ hooks that use the pool */
+
+static void call_in_hook(const dist_event *event, void *user) {
+    struct nest *nest = user;
+    int one = (int)event->index, out = 0;
+    if (event->index % 50) return;
+    if (dist_apply(ten_times, &one, &out, .pool = nest->pool) || out != 10 * one)
+        count(&nest->place.wrong);
+    count(&nest->place.told);
+}
+
+static void submit_in_hook(const dist_event *event, void *user) {
+    struct nest *nest = user;
+    if (event->index % 50) return;
+    dist_job *job = dist_map_async(visit, numbers(), 2, DIST_NONE, .pool = nest->pool, .ctx = nest);
+    if (!job || dist_job_detach(&job)) count(&nest->place.wrong);
+    count(&nest->place.told);
+}
+
+static int fail_some(void *result, const void *item, void *ctx) {
+    (void)result, (void)ctx;
+    return *(const int *)item % 100 == 50;
+}
+
+static void use_pool_in_hook(void (*hook)(const dist_event *event, void *user), dist_fn fn) {
+    for (unsigned workers = 1; workers < 4; workers++)
+        for (int as_job = 0; as_job < 2; as_job++) {
+            struct nest *nest = new_nest(workers);
+            int out[PRIME];
+            dist_opts *opts = DIST_OPTS(.pool = nest->pool, .on_finish = hook, .user = nest,
+                                        .silent = true, .ctx = nest);
+            if (as_job) {
+                dist_job *job =
+                    dist_map_async_fn(fn, numbers(), PRIME, sizeof(int), out, sizeof(int), opts);
+                assert_int_equal(dist_job_wait(job, DIST_FOREVER), DIST_OK);
+                dist_job_finish(&job);
+            } else {
+                assert_int_equal(
+                    dist_map_fn(fn, numbers(), PRIME, sizeof(int), out, sizeof(int), opts),
+                    DIST_OK);
+            }
+            assert_int_equal(dist_pool_wait(nest->pool, DIST_FOREVER), DIST_OK);
+            assert_int_equal(counted(&nest->place.wrong), 0);
+            assert_int_equal(counted(&nest->place.told), PRIME / 50 + 1);
+            dist_pool_free(&nest->pool);
+        }
+}
+
+POOL_CASE("F-04", a_hook_may_call_in_its_own_pool) {
+    use_pool_in_hook(call_in_hook, ten_times);
+    use_pool_in_hook(call_in_hook, fail_some);
+}
+
+POOL_CASE("F-04", a_hook_may_submit_to_its_own_pool) {
+    use_pool_in_hook(submit_in_hook, ten_times);
+    use_pool_in_hook(submit_in_hook, fail_some);
+}

@@ -34,8 +34,8 @@ WORKER_CASE("D-19", as_many_tasks_as_workers_may_wait_for_each_other) {
     for (unsigned workers = 1; workers < 17; workers += 5) {
         struct meeting *map = new_meeting(workers), *index = new_meeting(workers);
         dist_pool *pool = open_pool(workers);
-        assert_int_equal(
-            dist_map(meet, numbers(), workers, DIST_NONE, .pool = pool, .ctx = map), DIST_OK);
+        assert_int_equal(dist_map(meet, numbers(), workers, DIST_NONE, .pool = pool, .ctx = map),
+                         DIST_OK);
         assert_int_equal(dist_for(meet_at, workers, .pool = pool, .ctx = index), DIST_OK);
         assert_int_equal(counted(&map->place.most), workers);
         dist_pool_free(&pool);
@@ -275,8 +275,8 @@ WORKER_CASE("D-19", calls_go_on_while_the_pool_is_resized) {
 WORKER_CASE("D-19", a_call_ends_although_its_workers_leave) {
     struct place *place = new_place();
     dist_pool *pool = open_pool(4);
-    dist_job *job = dist_map_async(stay, numbers(), 9, DIST_NONE, .pool = pool, .ctx = place,
-                                   .chunk = 1);
+    dist_job *job =
+        dist_map_async(stay, numbers(), 9, DIST_NONE, .pool = pool, .ctx = place, .chunk = 1);
     assert_true(reaches(&place->begun, 4));
     assert_int_equal(dist_pool_resize(pool, 1), DIST_OK);
     atomic_store(&place->most, 0);

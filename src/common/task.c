@@ -47,7 +47,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     record->state = NULL;
     record->hand = NULL;
     atomic_init(&record->borrower, 0);
-    record->direct = record->begun = false;
+    record->direct = record->begun = record->idle = false;
     record->told = DIST_OK;
     record->limit_ns = UINT64_MAX;
     record->now_ns = 0;

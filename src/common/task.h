@@ -54,6 +54,7 @@ struct dist__record {
         borrower;      /* the thread that has the hand while the task waits for a call; 0 */
     bool direct;       /* the thread is the call's supervisor too, and tells itself */
     bool begun;        /* worker_init has run, worker_exit has not */
+    bool idle;         /* its task has ended, and it waits for the supervisor */
     dist_status told;  /* why dist_cancelled() said yes to this attempt; DIST_OK: it did not */
     uint64_t began_ns; /* the attempt, if it is timed */
     uint64_t limit_ns; /* when it is late; UINT64_MAX: never */

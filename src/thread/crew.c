@@ -282,6 +282,7 @@ dist_status dist__crew_run(struct dist__batch *batch) {
     control->desk = crew->desk;
     control->rings = crew->width;
     control->attempts = crew->attempts;
+    if (batch->pool) control->meanwhile = dist__crew_meanwhile, control->crew = crew;
     if (batch->abandoned) {
         control->land = land, control->heard_of = heard_of, control->self = crew;
         control->told = true;

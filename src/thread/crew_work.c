@@ -219,3 +219,31 @@ void dist__crew_hold(void *self) {
     /* relaxed: the supervisor has one, and cannot take back its offer now */
     atomic_fetch_add_explicit(&crew->refs, 1, memory_order_relaxed);
 }
+
+struct wait {
+    const struct dist__crew *crew;
+    pthread_t supervisor;
+    bool idle; /* this thread is in no task */
+};
+
+/* In the middle of a task only what the supervisor's hook has called for: anything else might need
+ * a lock that the task has. */
+static bool may_run_meanwhile(struct dist__work *work, void *state) {
+    const struct wait *wait = state;
+    if (work->run != run_place) return wait->idle;
+    const struct dist__crew *crew = ((struct dist__crew_place *)work)->crew;
+    if (crew == wait->crew) return false;
+    return wait->idle || pthread_equal(crew->control->supervisor, wait->supervisor);
+}
+
+bool dist__crew_meanwhile(const struct dist__control *control, struct dist__record *record) {
+    struct wait wait = {.crew = control->crew, .supervisor = control->supervisor};
+    struct dist_pool *pool = wait.crew->pool;
+    if (!dist__team_self(pool)) return false;
+    record->idle = true;
+    wait.idle = !record->outer || record->outer->idle;
+    struct dist__work *work = dist__team_take(pool, may_run_meanwhile, &wait);
+    if (work) work->run(work);
+    record->idle = false;
+    return work != NULL;
+}

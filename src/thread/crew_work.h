@@ -83,6 +83,9 @@ bool dist__crew_take_due(struct dist__crew *crew, struct dist__span *items);
 bool dist__crew_work_in(struct dist__crew *crew, unsigned number, struct dist__hand *hand,
                         enum dist__manner manner, const struct dist__helper *helper);
 
+/* See control.h. */
+bool dist__crew_meanwhile(const struct dist__control *control, struct dist__record *record);
+
 /* For a job that others wait for: see job.h. */
 void dist__crew_hold(void *crew);
 bool dist__crew_help(void *crew, struct dist__record *lender, const struct dist__helper *helper);

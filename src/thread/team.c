@@ -246,6 +246,23 @@ void dist__team_retract(struct dist_pool *pool, bool (*mine)(struct dist__work *
     for (struct dist__work *work; (work = take(&meant));) work->drop(work);
 }
 
+struct dist__work *dist__team_take(struct dist_pool *pool,
+                                   bool (*fit)(struct dist__work *work, void *state), void *state) {
+    struct team *team = pool->team;
+    struct dist__work *found = NULL;
+    pthread_mutex_lock(&team->lock);
+    struct queue all = team->queue;
+    if (!all.first) all.last = &all.first;
+    team->queue = (struct queue){NULL, &team->queue.first};
+    for (struct dist__work *work; (work = take(&all));) {
+        if (found || !fit(work, state)) append(&team->queue, &work->node);
+        else found = work;
+    }
+    if (found) add_queued(team, -1);
+    pthread_mutex_unlock(&team->lock);
+    return found;
+}
+
 /* ------------------------------------------------------------------ the team */
 
 static void free_team(struct team *team) {

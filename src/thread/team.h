@@ -23,6 +23,10 @@ void dist__team_append(struct dist_pool *pool, struct dist__work *work);
 void dist__team_retract(struct dist_pool *pool, bool (*mine)(struct dist__work *work, void *state),
                         void *state);
 
+/* Takes the first work for which fit(work, state) holds; NULL: there is none. */
+struct dist__work *dist__team_take(struct dist_pool *pool,
+                                   bool (*fit)(struct dist__work *work, void *state), void *state);
+
 /* The worker of this pool that the calling thread is, or NULL. */
 struct dist__hand *dist__team_self(const struct dist_pool *pool);
 
