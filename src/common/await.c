@@ -106,7 +106,8 @@ static void hurry(struct dist_job *job) {
     if (job->hurried) return;
     job->hurried = true;
     atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
-    if (dist__thread_start(&thread, hurried_thread, job, NULL)) begin_hurried(job);
+    if (dist__thread_start(&thread, hurried_thread, job, dist__record_affinity()))
+        begin_hurried(job);
     else pthread_detach(thread);
 }
 

@@ -40,7 +40,6 @@ struct dist_job {
     struct dist__errand errand;      /* in a backend's hands once it is queued */
     struct dist_job *before, *after; /* in its pool's list, while `queued`; under the pool's lock */
     bool queued;
-    bool entered;              /* it counts in its pool */
     _Atomic(uint32_t) refs;    /* the caller's and the errand's [refs] */
     _Atomic(uint32_t) cancel;  /* asked for */
     _Atomic(uintptr_t) runner; /* the thread that runs it; 0: none */

@@ -21,6 +21,7 @@ enum dist__pool_phase { DIST__POOL_OPEN, DIST__POOL_CLOSED, DIST__POOL_TERMINATE
 struct dist_pool {
     const struct dist__backend *backend;
     dist_opts opts;
+    unsigned *cpus; /* of opts; owned */
     pid_t maker;
     void *team;                 /* the backend's; NULL: ended, or the pool has none (INLINE) */
     struct dist__hand alone;    /* of INLINE, under its own lock: one call at a time */
@@ -36,11 +37,19 @@ struct dist_pool {
     struct dist_job *first, *last; /* jobs that have not begun */
     size_t waiting;                /* how many */
     bool ending;                   /* somebody ends the workers */
+    bool has_ender;                /* a thread that does, or has done so, and is to be joined */
+    pthread_t ender;
     struct dist__control *control; /* of each call that runs; a list */
 };
 
 /* Before a call or a job in it is started. DIST_OK, or a refusal: it is closed, or foreign. */
 dist_status dist__pool_begin_call(struct dist_pool *pool);
+
+/* The same for something more, by somebody who has begun one: never refused. */
+void dist__pool_count_again(struct dist_pool *pool);
+
+/* This thread is in a task or a hook of the pool's. */
+bool dist__pool_is_inside(struct dist_pool *pool);
 
 /* When it has ended: the last touch of the pool. */
 void dist__pool_end_call(struct dist_pool *pool);
@@ -49,9 +58,9 @@ void dist__pool_end_call(struct dist_pool *pool);
 void dist__pool_joins(struct dist_pool *pool, struct dist__control *control);
 void dist__pool_leaves(struct dist_pool *pool, struct dist__control *control);
 
-/* Has one of the pool's jobs begun as soon as those before it have. DIST_OK, or DIST_FULL. The pool
- * refers to the job until it is taken off. */
-dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job);
+/* Has one of the pool's jobs begun as soon as those before it have. DIST_OK, or a refusal. *listed:
+ * the pool refers to the job until it is taken off; else it was refused, or cancelled meanwhile. */
+dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job, bool *listed);
 
 /* Somebody else has begun it, or it is cancelled. True: it was in the list, and the reference is
  * the caller's now. */

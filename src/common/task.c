@@ -64,10 +64,15 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     current = record;
 }
 
+/* Of a thread that is pinned for good. */
+static _Thread_local const struct dist__affinity *pinned_from;
+
+void dist__thread_is_pinned(const struct dist__affinity *before) { pinned_from = before; }
+
 const struct dist__affinity *dist__record_affinity(void) {
     for (const struct dist__record *r = current; r; r = r->caller)
         if (r->before_pin.is_set) return &r->before_pin;
-    return NULL;
+    return pinned_from;
 }
 
 void dist__record_leave(struct dist__record *record) {

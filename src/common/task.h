@@ -91,8 +91,11 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
 /* A number that depends on all three and shows no pattern. */
 uint64_t dist__random_of(uint64_t seed, uint64_t index, uint64_t count);
 
-/* The CPUs that threads started now may use, if this thread is pinned for the call it works in;
- * NULL: those of this thread. */
+/* This thread has been pinned, and stays so. */
+void dist__thread_is_pinned(const struct dist__affinity *before);
+
+/* The CPUs that threads started now may use, if this thread is pinned, for good or for the call it
+ * works in; NULL: those of this thread. */
 const struct dist__affinity *dist__record_affinity(void);
 
 /* The seed of the next call made from inside `caller` without one; 0 if that is NULL. */

@@ -6,6 +6,7 @@
 #include "crew_work.h"
 #include "team.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -64,6 +65,13 @@ static struct dist__work *next_invited(void *state, unsigned k) {
     return &place->work;
 }
 
+/* dist_each_worker: there is no thread for one of them. */
+static void end_without_worker(struct dist__crew *crew, int error) {
+    dist_error why = {.status = DIST_SYSTEM, .code = error};
+    snprintf(why.message, sizeof why.message, "pool: no thread: %s", strerror(error));
+    dist__control_end(crew->supervised->control, &why);
+}
+
 /* Asks the pool for so many workers more, as far as there are places. */
 static void invite(struct dist__crew *crew, size_t count) {
     unsigned possible = 0;
@@ -72,8 +80,9 @@ static void invite(struct dist__crew *crew, size_t count) {
     if (possible == 0) return;
     struct invitation invitation = {crew, 0};
     if (crew->pool) {
-        dist__team_submit(crew->pool, next_invited, &invitation, possible,
-                          crew->batch->each_worker);
+        int error = dist__team_submit(crew->pool, next_invited, &invitation, possible,
+                                      crew->batch->each_worker);
+        if (error) end_without_worker(crew, error);
         return;
     }
     dist__pool_want((int)possible);
@@ -300,12 +309,14 @@ dist_status dist__crew_run(struct dist__batch *batch) {
     if (batch->job && batch->pool)
         dist__job_offer(batch->job, dist__crew_hold, dist__crew_help, crew);
     supervise(crew);
-    if (batch->job && batch->pool) dist__job_offer(batch->job, NULL, NULL, NULL);
     if (crew->copy && !dismiss(crew)) abandon(crew);
     else end_all(crew);
     dist__control_leave_desk(control);
     crew->own_bell = dist__control_bell(control); /* none, if somebody has closed it */
     dist__control_set_bell(control, -1);
+    /* whoever has seen the bell has done with it after this, and may not ring a stranger's */
+    if (batch->job) dist__job_leaves(batch->job);
+    if (batch->pool) dist__pool_leaves(batch->pool, control);
     dist__crew_unref(crew);
     dist__pool_want(0); /* a shutdown may have waited for this call */
     return DIST_OK;

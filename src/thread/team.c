@@ -113,7 +113,8 @@ static void *member_main(void *arg) {
     const dist_opts *opts = &team->pool->opts;
     dist__thread_name("pool", member->hand.number);
     struct dist__affinity before;
-    if (opts->cpus) dist__pin(opts->cpus[member->hand.number % opts->n_cpus], &before);
+    if (opts->cpus && dist__pin(opts->cpus[member->hand.number % opts->n_cpus], &before))
+        dist__thread_is_pinned(&before);
     pthread_mutex_lock(&team->lock);
     for (;;) {
         struct dist__work *work = next_work(team, member);
@@ -162,8 +163,8 @@ static int start_member(struct team *team, struct member *member) {
     if (member->present && !member->gone) return 0;
     if (member->present) pthread_join(member->handle, NULL); /* it has done with the lock */
     member->gone = false;
-    int error = dist__thread_start_sized(&member->handle, member_main, member, NULL,
-                                         team->pool->opts.stack_size);
+    int error = dist__thread_start_sized(&member->handle, member_main, member,
+                                         dist__record_affinity(), team->pool->opts.stack_size);
     member->present = error == 0;
     team->active += member->present;
     return error;
@@ -190,22 +191,32 @@ static void push(struct team *team, struct dist__work *work) {
     else start_another(team);
 }
 
-static void push_to(struct team *team, struct member *member, struct dist__work *work) {
+/* 0, or an errno: it has no thread, and nothing is done. */
+static int push_to(struct team *team, unsigned number, struct dist__work *work) {
+    struct member *member = member_of(team, number);
+    int error = member ? start_member(team, member) : ENOMEM;
+    if (error) return error;
     append(&member->own, &work->node);
     if (member->idle) wake(team, member);
-    else start_member(team, member);
+    return 0;
 }
 
-void dist__team_submit(struct dist_pool *pool, struct dist__work *(*next)(void *state, unsigned k),
-                       void *state, unsigned count, bool to_each) {
+int dist__team_submit(struct dist_pool *pool, struct dist__work *(*next)(void *state, unsigned k),
+                      void *state, unsigned count, bool to_each) {
     struct team *team = pool->team;
+    struct queue lost = {NULL, &lost.first};
+    int error = 0;
     pthread_mutex_lock(&team->lock);
     for (unsigned k = 0; k < count; k++) {
-        struct member *member = to_each ? member_of(team, k) : NULL;
-        if (member) push_to(team, member, next(state, k));
-        else push(team, next(state, k));
+        struct dist__work *work = next(state, k);
+        int failed = 0;
+        if (to_each) failed = push_to(team, k, work);
+        else push(team, work);
+        if (failed) append(&lost, &work->node), error = failed;
     }
     pthread_mutex_unlock(&team->lock);
+    for (struct dist__work *work; (work = take(&lost));) work->drop(work);
+    return error;
 }
 
 static struct dist__work *only(void *work, unsigned k) {
@@ -287,7 +298,14 @@ static bool make_room(struct team *team, unsigned size) {
     return true;
 }
 
+static dist_status check_size(unsigned size) {
+    if (size <= DIST__POOL_MOST) return DIST_OK;
+    return dist__refuse(DIST_INVALID, 0, "workers: is %u, at most %d are possible", size,
+                        DIST__POOL_MOST);
+}
+
 dist_status dist__team_open(struct dist_pool *pool) {
+    if (check_size(pool->workers)) return DIST_INVALID;
     struct team *team = calloc(1, sizeof *team);
     if (!team || !make_room(team, pool->workers)) {
         free(team);
@@ -309,6 +327,7 @@ dist_status dist__team_open(struct dist_pool *pool) {
 }
 
 dist_status dist__team_resize(struct dist_pool *pool, unsigned workers) {
+    if (check_size(workers)) return DIST_INVALID;
     struct team *team = pool->team;
     pthread_mutex_lock(&team->lock);
     bool room = make_room(team, workers);

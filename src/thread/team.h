@@ -12,9 +12,10 @@ dist_status dist__team_resize(struct dist_pool *pool, unsigned workers);
 void dist__team_end(struct dist_pool *pool);
 
 /* Appends works, next(state, k) being the k-th, all together: nobody else's come between them, so
- * that tasks of one call may wait for each other. `to_each`: the k-th is for worker k alone. */
-void dist__team_submit(struct dist_pool *pool, struct dist__work *(*next)(void *state, unsigned k),
-                       void *state, unsigned count, bool to_each);
+ * that tasks of one call may wait for each other. `to_each`: the k-th is for worker k alone; if
+ * that cannot be started it is dropped, and an errno returned, else 0. */
+int dist__team_submit(struct dist_pool *pool, struct dist__work *(*next)(void *state, unsigned k),
+                      void *state, unsigned count, bool to_each);
 
 /* Appends one. */
 void dist__team_append(struct dist_pool *pool, struct dist__work *work);
