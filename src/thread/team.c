@@ -76,7 +76,8 @@ static struct dist__work *take(struct queue *queue) {
 
 static struct dist__work *next_work(struct team *team, struct member *member) {
     struct dist__work *work = take(&member->own);
-    if (work || member->hand.number >= size_of(team)) return work;
+    bool stays = team->ending || member->hand.number < size_of(team);
+    if (work || !stays) return work;
     work = take(&team->queue);
     if (work) add_queued(team, -1);
     return work;
@@ -170,10 +171,12 @@ static int start_member(struct team *team, struct member *member) {
     return error;
 }
 
-/* With the lock held: one more, if there is room. 0, or an errno if there is none at all. */
+/* With the lock held: one more, if there is room. 0, or an errno if there is none at all. At the end
+ * those that are there do what is left: somebody joins them. */
 static int start_another(struct team *team) {
     int error = 0;
-    for (unsigned k = 0; team->active < size_of(team) && k < size_of(team); k++) {
+    bool room = !team->ending && team->active < size_of(team);
+    for (unsigned k = 0; room && k < size_of(team); k++) {
         struct member *member = member_of(team, k);
         if (member && member->present && !member->gone) continue;
         error = member ? start_member(team, member) : ENOMEM;
