@@ -56,8 +56,8 @@ DIST_API dist_status dist_pool_join(dist_pool *pool, double seconds);
  * DIST_CANCELLED, as by a token. Returns at once. */
 DIST_API dist_status dist_pool_terminate(dist_pool *pool);
 
-/* Waits until nothing is submitted or running, without closing it. DIST_TIMEOUT, DIST_DEADLOCK: as
- * join. */
+/* Waits until nothing is submitted or running, without closing it; tasks that were abandoned do not
+ * count (for join they do). DIST_TIMEOUT, DIST_DEADLOCK: as join. */
 DIST_API dist_status dist_pool_wait(dist_pool *pool, double seconds);
 
 /* From now on it has so many workers, at least 1: those above leave when the hand-out that they are
@@ -66,7 +66,7 @@ DIST_API dist_status dist_pool_wait(dist_pool *pool, double seconds);
 DIST_API dist_status dist_pool_resize(dist_pool *pool, unsigned workers);
 
 /* fn(number, ctx) once in each worker, which runs nothing else meanwhile; how it ended, as a call
- * of dist_for. For preparing workers and for looking at them. */
+ * of dist_for. For preparing workers and for looking at them. DIST_DEADLOCK: as join. */
 DIST_API dist_status dist_each_worker(dist_pool *pool, dist_index_fn fn, void *ctx);
 
 /* close + join + free, and sets it to NULL. NULL: nothing. Called by a task of the pool: closes it

@@ -6,8 +6,8 @@
 
 /* Something that a thread shall do when it has time. */
 struct dist__errand {
-    void *link[4];                            /* the backend's */
-    bool of_pool; /* a user's pool has its own limit on how many run at once */
+    void *link[4]; /* the backend's */
+    bool of_pool;  /* a user's pool has its own limit on how many run at once */
     bool (*run)(struct dist__errand *errand); /* false: somebody else has done it */
     void (*done)(struct dist__errand *errand,
                  bool ran); /* after run, and after whatever the backend

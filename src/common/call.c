@@ -116,8 +116,10 @@ static dist_status run_looked_after(const struct dist__backend *backend, struct 
     batch->control = &control;
     if (batch->job) dist__job_joins(batch->job, &control);
     if (batch->pool) dist__pool_joins(batch->pool, &control);
-    batch->abandoned =
-        opts->abandon && backend->executor == DIST_THREAD && (opts->timeout > 0 || opts->token);
+    /* a task of the pool that the call runs in works itself, and cannot leave */
+    batch->abandoned = opts->abandon && backend->executor == DIST_THREAD &&
+                       (opts->timeout > 0 || opts->token) &&
+                       !(batch->pool && dist__hand_lender(batch->pool));
     /* workers may write when the meters are gone, or do not see them */
     bool apart = batch->abandoned || (batch->pool && backend->executor == DIST_PROCESS);
     if (apart && batch->meters) {
@@ -350,6 +352,9 @@ dist_status dist_for_fn(dist_index_fn fn, size_t n, const dist_opts *opts) {
 dist_status dist_each_worker(dist_pool *pool, dist_index_fn fn, void *ctx) {
     if (!pool) return dist__refuse(DIST_INVALID, 0, "pool: is NULL");
     if (!fn) return dist__refuse(DIST_INVALID, 0, "fn: is NULL");
+    if (dist__pool_is_inside(
+            pool)) /* others may do the same, each waiting for the other's worker */
+        return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
     dist_opts opts = {.size = sizeof opts, .pool = pool, .ctx = ctx};
     struct dist__batch batch;
     batch.kind = DIST__INDICES, batch.index = fn, batch.names = NULL, batch.each_worker = true;

@@ -40,7 +40,8 @@ static void enter(struct dist__record *record) {
     record->scratch_size = 0;
     record->state = NULL;
     record->hand = NULL;
-    record->direct = record->begun = false;
+    atomic_init(&record->borrower, 0);
+    record->direct = record->begun = record->idle = false;
     record->told = DIST_OK;
     record->limit_ns = UINT64_MAX;
     record->now_ns = 0;
@@ -90,10 +91,15 @@ void dist__record_enter_light(struct dist__record *record, const struct dist__li
     record->light = light;
 }
 
+/* Of a thread that is pinned for good. */
+static _Thread_local const struct dist__affinity *pinned_from;
+
+void dist__thread_is_pinned(const struct dist__affinity *before) { pinned_from = before; }
+
 const struct dist__affinity *dist__record_affinity(void) {
     for (const struct dist__record *r = current; r; r = r->caller)
         if (r->before_pin.is_set) return &r->before_pin;
-    return NULL;
+    return pinned_from;
 }
 
 void dist__record_leave(struct dist__record *record) {

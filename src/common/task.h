@@ -52,10 +52,13 @@ struct dist__record {
 
     /* Of a call that is looked after (control.h); else control and state are NULL. */
     struct dist__control *control;
-    void *state;       /* by worker_init */
+    void *state;             /* by worker_init */
     struct dist__hand *hand; /* of a worker of a pool; else NULL */
+    _Atomic(uint32_t)
+        borrower;      /* the thread that has the hand while the task waits for a call; 0 */
     bool direct;       /* the thread is the call's supervisor too, and tells itself */
     bool begun;        /* worker_init has run, worker_exit has not */
+    bool idle;         /* its task has ended, and it waits for the supervisor */
     dist_status told;  /* why dist_cancelled() said yes to this attempt; DIST_OK: it did not */
     uint64_t began_ns; /* the attempt, if it is timed */
     uint64_t limit_ns; /* when it is late; UINT64_MAX: never */
@@ -105,8 +108,11 @@ void dist__record_enter_light(struct dist__record *record, const struct dist__li
 /* A number that depends on all three and shows no pattern. */
 uint64_t dist__random_of(uint64_t seed, uint64_t index, uint64_t count);
 
-/* The CPUs that threads started now may use, if this thread is pinned for the call it works in;
- * NULL: those of this thread. */
+/* This thread has been pinned, and stays so. */
+void dist__thread_is_pinned(const struct dist__affinity *before);
+
+/* The CPUs that threads started now may use, if this thread is pinned, for good or for the call it
+ * works in; NULL: those of this thread. */
 const struct dist__affinity *dist__record_affinity(void);
 
 /* The seed of the next call made from inside `caller` without one; 0 if that is NULL. */

@@ -193,7 +193,7 @@ static void submit_to_team(struct dist_pool *pool, struct dist__errand *errand) 
     struct dist__work *work = (struct dist__work *)errand->link;
     pthread_once(&begun, begin);
     work->run = work->drop = run_in_team;
-    dist__team_submit(pool, work, -1);
+    dist__team_append(pool, work);
 }
 
 static void rest(void) { dist__pool_want(0); }
