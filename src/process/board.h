@@ -135,7 +135,7 @@ static inline unsigned dist__chair_count(struct dist__chair *chair, unsigned cou
 /* ------------------------------------------------------------------ lives */
 
 enum { DIST__LIFE_NONE, DIST__LIFE_LIVE, DIST__LIFE_DEAD, DIST__LIFE_STATES = 4 };
-enum { DIST__LIFE_ENDS = 8 }; /* that are remembered */
+enum { DIST__LIFE_ENDS = 64 }; /* that are remembered */
 
 struct dist__life {
     alignas(64) _Atomic(uint64_t) word;    /* generation * DIST__LIFE_STATES + state [life] */

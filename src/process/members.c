@@ -200,7 +200,9 @@ static bool lost_pidfd(struct dist__supervisor *s, nfds_t count) {
     bool lost = false;
     for (nfds_t k = 0; k < count; k++)
         lost |= (s->polled[DIST__CONTROL_FDS + k].revents & POLLNVAL) != 0;
-    for (unsigned place = 0; lost && place < s->width; place++) s->member[place].pidfd = -1;
+    for (unsigned place = 0; lost && place < s->width; place++)
+        if (s->staff) dist__seats_unwatch(s, place);
+        else s->member[place].pidfd = -1;
     return lost;
 }
 
@@ -239,7 +241,8 @@ void dist__member_wait(struct dist__supervisor *s, uint64_t until_ns) {
         if (asked && m->pidfd >= 0 && polled[k++].revents == 0) continue;
         /* asked again: somebody may have closed the pidfd, and opened something else */
         if (!has_ended(s, place)) {
-            if (asked) s->member[place].pidfd = -1;
+            if (asked && s->staff) dist__seats_unwatch(s, place);
+            else if (asked) s->member[place].pidfd = -1;
             continue;
         }
         any = true;

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 enum {
-    OBITUARY_NS = 200000000,   /* from a worker's end until the nursery has told how */
+    OBITUARY_NS = 1000000000,  /* from a worker's end until the nursery has told how */
     OBITUARY_LOOK_NS = 50000,  /* between looks whether it has */
     UNATTENDED_NS = 100000000, /* without a worker in the call, before their lives are doubted */
     DESERTED_NS = 1000000000   /* without any worker, and the call gives up */
@@ -24,6 +24,11 @@ static struct dist__seat *seat_of(const struct dist__supervisor *s, unsigned pla
 
 static struct dist__slot *slot_of(const struct dist__supervisor *s) {
     return &s->staff->slot[s->slot];
+}
+
+static bool is_taken(uint64_t word) {
+    return dist__seat_state(word) == DIST__SEAT_TAKEN ||
+           dist__seat_state(word) == DIST__SEAT_CONDEMNED;
 }
 
 bool dist__seats_are_open(const struct dist__supervisor *s) { return s->slot < s->staff->slots; }
@@ -191,8 +196,7 @@ void dist__seats_refresh(struct dist__supervisor *s) {
     for (unsigned k = 0; k < s->width; k++) {
         uint64_t word = dist__seat_read(seat_of(s, k));
         struct dist__member *m = &s->member[k];
-        bool taken = dist__seat_state(word) == DIST__SEAT_TAKEN ||
-                     dist__seat_state(word) == DIST__SEAT_CONDEMNED;
+        bool taken = is_taken(word);
         if (m->pid && (!taken || m->generation != dist__seat_number(word))) dismiss(m);
         if (taken && !m->pid) welcome(s, k, dist__seat_number(word));
         s->live += dist__seat_state(word) != DIST__SEAT_FREE;
@@ -204,10 +208,19 @@ static bool has_ended(const struct dist__member *m) {
            dist__file_is_open((struct dist__file){m->pidfd, m->file_id});
 }
 
+/* One that has left before it died took nothing with it, and the seat may be another's by now. */
 bool dist__seats_is_dead(const struct dist__supervisor *s, unsigned place) {
     const struct dist__member *m = &s->member[place];
     uint64_t word = dist__life_read(&s->staff->life[place]);
-    return dist__life_is_over(word, m->generation) || has_ended(m);
+    if (!dist__life_is_over(word, m->generation) && !has_ended(m)) return false;
+    word = dist__seat_read(seat_of(s, place));
+    return is_taken(word) && dist__seat_number(word) == m->generation;
+}
+
+void dist__seats_unwatch(struct dist__supervisor *s, unsigned place) {
+    struct dist__member *m = &s->member[place];
+    dist__file_close(&(struct dist__file){m->pidfd, m->file_id});
+    m->pidfd = -1;
 }
 
 struct dist__exit dist__seats_end_of(const struct dist__supervisor *s, unsigned place) {
@@ -216,6 +229,7 @@ struct dist__exit dist__seats_end_of(const struct dist__supervisor *s, unsigned 
     const struct timespec look = {.tv_nsec = OBITUARY_LOOK_NS};
     while (!dist__life_is_over(dist__life_read(life), generation) && dist__now_ns() < limit) {
         ppoll(NULL, 0, &look, NULL);
+        if (limit - dist__now_ns() < OBITUARY_NS / 2) dist__staff_prod(s->staff);
         dist__staff_is_alive(s->staff);
     }
     int status;

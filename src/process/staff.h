@@ -126,6 +126,9 @@ void dist__seats_refresh(struct dist__supervisor *s);
 /* Nobody shall come any more: takes the invitations back, and counts who is left. */
 void dist__seats_withdraw(struct dist__supervisor *s);
 bool dist__seats_is_dead(const struct dist__supervisor *s, unsigned place);
+
+/* Closes its pidfd. */
+void dist__seats_unwatch(struct dist__supervisor *s, unsigned place);
 struct dist__exit dist__seats_end_of(const struct dist__supervisor *s, unsigned place);
 void dist__seats_clear(struct dist__supervisor *s, unsigned place);
 
