@@ -109,9 +109,9 @@ struct dist__chair {
 static inline bool dist__chair_take(struct dist__chair *chair, unsigned count, unsigned worker) {
     for (unsigned k = 0; k < count; k++) {
         uint32_t nobody = 0;
-        /* relaxed: a place and nothing more; the seat publishes the call */
+        /* acquire: whoever had it has done with its work; pairs with [chair] */
         if (atomic_compare_exchange_strong_explicit(&chair[k].owner, &nobody, worker + 1,
-                                                    memory_order_relaxed, memory_order_relaxed))
+                                                    memory_order_acquire, memory_order_relaxed))
             return true;
     }
     return false;
@@ -119,15 +119,18 @@ static inline bool dist__chair_take(struct dist__chair *chair, unsigned count, u
 
 /* Worker: its own, if it has one; or the host, when it is dead. */
 static inline void dist__chair_give(struct dist__chair *chair, unsigned count, unsigned worker) {
-    for (unsigned k = 0; k < count; k++) /* relaxed, both: see above */
-        if (atomic_load_explicit(&chair[k].owner, memory_order_relaxed) == worker + 1)
-            atomic_store_explicit(&chair[k].owner, 0, memory_order_relaxed);
+    for (unsigned k = 0; k < count; k++) {
+        /* relaxed: only itself has written that */
+        if (atomic_load_explicit(&chair[k].owner, memory_order_relaxed) != worker + 1) continue;
+        /* release: the work that it did there; pairs with [chair] */
+        atomic_store_explicit(&chair[k].owner, 0, memory_order_release);
+    }
 }
 
 /* Host: how many are empty. */
 static inline unsigned dist__chair_count(struct dist__chair *chair, unsigned count) {
     unsigned empty = 0;
-    for (unsigned k = 0; k < count; k++) /* relaxed: see above */
+    for (unsigned k = 0; k < count; k++) /* relaxed: a number to look at */
         empty += atomic_load_explicit(&chair[k].owner, memory_order_relaxed) == 0;
     return empty;
 }
@@ -135,7 +138,10 @@ static inline unsigned dist__chair_count(struct dist__chair *chair, unsigned cou
 /* ------------------------------------------------------------------ lives */
 
 enum { DIST__LIFE_NONE, DIST__LIFE_LIVE, DIST__LIFE_DEAD, DIST__LIFE_STATES = 4 };
-enum { DIST__LIFE_ENDS = 64 }; /* that are remembered */
+
+#ifndef DIST__LIFE_ENDS
+#define DIST__LIFE_ENDS 64 /* that are remembered */
+#endif
 
 struct dist__life {
     alignas(64) _Atomic(uint64_t) word;    /* generation * DIST__LIFE_STATES + state [life] */
@@ -193,7 +199,7 @@ static inline bool dist__life_status(struct dist__life *life, uint64_t generatio
     *status = atomic_load_explicit(&life->end[generation % DIST__LIFE_ENDS], memory_order_acquire);
     uint64_t word = dist__life_read(life);
     return dist__life_is_over(word, generation) &&
-           word / DIST__LIFE_STATES < generation + DIST__LIFE_ENDS / 2;
+           word / DIST__LIFE_STATES < generation + DIST__LIFE_ENDS;
 }
 
 #endif
