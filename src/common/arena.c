@@ -86,7 +86,7 @@ static struct {
     pid_t owner;
 } common = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static const size_t MOST_COMMON = (size_t)1 << 42, LEAST_COMMON = (size_t)1 << 24;
+static const size_t MOST_COMMON = (size_t)1 << 42, LEAST_COMMON = (size_t)1 << 20;
 
 static void renew_lock(void) { common.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; }
 
@@ -125,7 +125,11 @@ static struct dist_arena *common_arena(size_t reserve, size_t page) {
 static void free_common(struct dist_arena *arena) {
     pthread_mutex_lock(&common.lock);
     if (common.owner == getpid()) { /* else it is another process's */
-        dist__heap_empty(arena->base, arena->mapped);
+        /* relaxed: nobody uses it any more */
+        size_t used = atomic_load_explicit(&shared_of(arena)->next, memory_order_relaxed);
+        if (used > arena->mapped) used = arena->mapped;
+        /* the next arena there begins with zeros */
+        if (!dist__heap_empty(arena->base, arena->mapped)) memset(arena->base, 0, used);
         dist__heap_give(&common.heap, arena->base, arena->mapped);
     }
     pthread_mutex_unlock(&common.lock);

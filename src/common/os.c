@@ -171,6 +171,14 @@ bool dist__single_threaded(void) {
 #endif
 }
 
+unsigned dist__thread_count(void) {
+    char text[2048];
+    if (dist__single_threaded()) return 1;
+    dist__read_file("/proc/self/status", text, sizeof text);
+    const char *line = strstr(text, "\nThreads:");
+    return line ? (unsigned)strtoul(line + strlen("\nThreads:"), NULL, 10) : 0;
+}
+
 const char *dist__signal_name(int number, char buffer[static 16]) {
     static const struct {
         int number;
@@ -280,6 +288,19 @@ uint64_t dist__file_id(int fd) {
     bool open = fd >= 0 && fstat(fd, &file) == 0;
     errno = saved;
     return open ? (uint64_t)file.st_dev << 32 ^ file.st_ino ^ (uint64_t)file.st_mode << 48 : 0;
+}
+
+struct dist__file dist__file_of(int fd) {
+    return (struct dist__file){fd, dist__file_id(fd)};
+}
+
+bool dist__file_is_open(struct dist__file file) {
+    return file.fd >= 0 && dist__file_id(file.fd) == file.id;
+}
+
+void dist__file_close(struct dist__file *file) {
+    if (dist__file_is_open(*file)) close(file->fd);
+    file->fd = -1;
 }
 
 void dist__kill(pid_t pid, int pidfd, int number) {

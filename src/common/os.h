@@ -86,6 +86,9 @@ void dist__cancel_restore(int state);
 /* True if it is certain that this process has one thread only. */
 bool dist__single_threaded(void);
 
+/* How many threads this process has now, as the kernel tells; 0: it does not. */
+unsigned dist__thread_count(void);
+
 /* "SIGSEGV" for 11; "signal 77" written to `buffer` for one without a name. */
 const char *dist__signal_name(int number, char buffer[static 16]);
 
@@ -111,6 +114,15 @@ struct dist__exit dist__reap(pid_t pid, int pidfd);
 
 /* Which file a descriptor is open on, more or less; 0: none. */
 uint64_t dist__file_id(int fd);
+
+/* A descriptor that is kept: the program may have closed it meanwhile, and opened another file. */
+struct dist__file {
+    int fd; /* -1: none */
+    uint64_t id;
+};
+struct dist__file dist__file_of(int fd);
+bool dist__file_is_open(struct dist__file file);
+void dist__file_close(struct dist__file *file); /* if it is still open */
 
 /* Sends a signal to a child that has not been reaped by dist__reap. */
 void dist__kill(pid_t pid, int pidfd, int number);

@@ -163,6 +163,41 @@ void become_user_with(unsigned long tasks) {
         skip("no other user id can be had here");
 }
 
+/* ------------------------------------------------------------------ other processes */
+
+size_t children_of(pid_t parent, pid_t *child, size_t room) {
+    char path[64], text[2048] = "";
+    size_t count = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    FILE *file = fopen(path, "re");
+    if (!file) return 0;
+    if (!fgets(text, sizeof text, file)) text[0] = '\0';
+    fclose(file);
+    for (char *at = text, *end; count < room; at = end) {
+        long pid = strtol(at, &end, 10);
+        if (end == at) break;
+        if (pid != getpid()) child[count++] = (pid_t)pid;
+    }
+    return count;
+}
+
+static bool has_ended(pid_t pid) {
+    char path[32], line[256] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *stat = fopen(path, "re");
+    if (!stat) return true;
+    bool got = fgets(line, sizeof line, stat) != NULL;
+    fclose(stat);
+    const char *after_name = strrchr(line, ')');
+    return !got || !after_name || after_name[2] == 'Z' || after_name[2] == 'X';
+}
+
+bool gone(pid_t pid, double seconds) {
+    for (double limit = now() + seconds; !has_ended(pid); nap(0.001))
+        if (now() > limit) return false;
+    return true;
+}
+
 /* ------------------------------------------------------------------ footprint */
 
 static unsigned entries(const char *directory) {
