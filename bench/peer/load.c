@@ -59,10 +59,21 @@ static const struct kind {
     {"spin-pareto", fill_pareto, spin_task, spin_index, same_value},
     {"sleep", fill_sleep, sleep_task, sleep_index, same_value},
     {"fib", fill_number, fib_task, fib_index, fib_value},
+    {"copy", fill_index, hash_task, hash_index, hash_value},
     {"idle", fill_index, hash_task, hash_index, hash_value},
     {"read-small", fill_index, read_task, read_index, read_value},
     {"read-huge", fill_index, read_task, read_index, read_value},
 };
+
+static const char *open_buffers(struct load *l, size_t bytes) {
+    l->buffer = bytes / l->n;
+    l->from = malloc(bytes);
+    l->to = malloc(bytes);
+    if (!l->from || !l->to) return "no memory";
+    for (size_t i = 0; i < bytes; i++) l->from[i] = (unsigned char)(i / 977);
+    memset(l->to, 0, bytes);
+    return NULL;
+}
 
 const char *load_open(struct load *l, const struct params *p) {
     const struct kind *kind = NULL;
@@ -84,12 +95,16 @@ const char *load_open(struct load *l, const struct params *p) {
                        .out = malloc(n * sizeof *l->out)};
     if (!l->items || !l->out) return "no memory";
     kind->fill(l->items, p);
-    return NULL;
+    return strcmp(kind->name, "copy") == 0 ? open_buffers(l, p->size) : NULL;
 }
 
-void load_clear(struct load *l) { memset(l->out, 0x5a, l->n * sizeof *l->out); }
+void load_clear(struct load *l) {
+    memset(l->out, 0x5a, l->n * sizeof *l->out);
+    for (size_t i = 0; l->to && i < l->n; i++) memset(l->to + i * l->buffer, 0x5a, 64);
+}
 
 const char *load_check(const struct load *l) {
+    if (l->to) return memcmp(l->from, l->to, l->n * l->buffer) ? "wrong results" : NULL;
     for (size_t i = 0; i < l->n; i++)
         if (l->out[i] != l->expect(l->items[i])) return "wrong results";
     return NULL;

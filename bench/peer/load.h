@@ -38,6 +38,8 @@ struct load {
     bench_index *index;                /* the same for item i of the load that it receives */
     uint32_t (*expect)(uint32_t item); /* what task writes for this item */
     unsigned workers, cpus;
+    unsigned char *from, *to; /* copy: n buffers of so many bytes, in and out; else NULL */
+    size_t buffer;
     uint64_t
         idle_ns; /* what is measured is the CPU time of so long a rest afterwards; 0: the call */
 };
