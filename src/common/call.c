@@ -53,6 +53,11 @@ static const struct dist__backend *choose_backend(dist_executor executor) {
     return backend;
 }
 
+dist_executor dist__call_executor(dist_executor executor) {
+    const struct dist__backend *backend = choose_backend(executor);
+    return backend ? backend->executor : DIST_DEFAULT;
+}
+
 static void size_up(struct dist__batch *batch, const dist_opts *opts,
                     const struct dist__backend *backend) {
     batch->ctx = opts->ctx;

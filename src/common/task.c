@@ -24,6 +24,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
                         unsigned worker, enum dist__company company) {
     const struct dist__record *caller = batch->caller;
     record->index = 0;
+    record->scale = 1;
     record->code = 0;
     record->status = DIST_FAILED;
     record->worker = worker;
@@ -134,10 +135,10 @@ int dist_fail_at(size_t k, int code, const char *format, ...) {
 }
 
 int dist_failure(void) { return current ? current->code : 0; }
-size_t dist_index(void) { return current ? current->index : 0; }
+size_t dist_index(void) { return current ? current->index * current->scale : 0; }
 const char *dist_name(void) {
     if (!current) return NULL;
-    return current->names ? current->names[current->index] : current->name;
+    return current->names ? current->names[dist_index()] : current->name;
 }
 unsigned dist_attempt(void) { return current ? current->attempt : 0; }
 unsigned dist_worker(void) { return current ? current->worker : 0; }
@@ -172,5 +173,5 @@ uint64_t dist__random_nested_seed(struct dist__record *caller) {
 uint64_t dist_random(void) {
     if (!current) return 0;
     begin_random(current);
-    return dist__random_of(current->seed, current->index, current->random_count++);
+    return dist__random_of(current->seed, dist_index(), current->random_count++);
 }

@@ -22,7 +22,8 @@ enum dist__company { DIST__ALONE, DIST__THREADED, DIST__FORKED };
 /* One for each worker of a call, on that worker's stack. The thread that runs the task is the
  * only one that reads or writes it. */
 struct dist__record {
-    size_t index;       /* of the item, or of the chunk's first item */
+    size_t index;       /* of the item, or of the chunk's first item; */
+    size_t scale;       /* times this for the task: items of a block that is one here, else 1 */
     int code;           /* from dist_fail, 0 if it was not called; else `message` is valid */
     dist_status status; /* of an error with that code: DIST_FAILED, or DIST_NOMEM by dist_alloc */
     unsigned worker;    /* place in the call */
