@@ -172,6 +172,45 @@ static void cubes(void) {
     CHECK(one == 64 && result[100] == 1000000);
 }
 
+/* functools.reduce(operator.add, p.map(reciprocal, range(1, 1001)))
+ * Without the list between them, and rounded the same way whatever the number of workers. */
+static int add_reciprocals(void *sum, const void *items, size_t n, void *ctx) {
+    const int *numbers = items;
+    (void)ctx;
+    for (size_t i = 0; i < n; i++) *(double *)sum += 1.0 / numbers[i];
+    return 0;
+}
+
+static int add_sums(void *into, const void *other, void *ctx) {
+    (void)ctx;
+    *(double *)into += *(const double *)other;
+    return 0;
+}
+
+static void one_value(void) {
+    int numbers[1000];
+    double sum = 0, by_one = 0;
+    for (int i = 0; i < 1000; i++) numbers[i] = i + 1;
+    CHECK(dist_process_reduce(add_reciprocals, add_sums, numbers, 1000, &sum) == DIST_OK);
+    CHECK(dist_thread_reduce(add_reciprocals, add_sums, numbers, 1000, &by_one, .workers = 1) ==
+          DIST_OK);
+    printf("%-40s %.15f\n", "functools.reduce(add, ...)", sum);
+    CHECK(!memcmp(&sum, &by_one, sizeof sum) && sum > 7.48 && sum < 7.49);
+}
+
+/* efficiency = working / (working + waiting), of the workers of one call */
+static void how_busy(void) {
+    int seconds[3] = {0, 0, 0}, out[3];
+    dist_job *job;
+    dist_stats stats;
+    CHECK(dist_process_map(wait_for_task, seconds, 3, out, .workers = 2, .job = &job) == DIST_OK);
+    CHECK(dist_job_stats(job, &stats) == DIST_OK);
+    double efficiency = stats.busy / (stats.busy + stats.waiting);
+    printf("%-40s %zu tasks, at most %.0f us each\n", "statistics", stats.tasks, stats.max * 1e6);
+    CHECK(stats.tasks == 3 && efficiency > 0 && efficiency <= 1);
+    dist_job_finish(&job);
+}
+
 int main(void) {
     map_three_numbers();
     map_in_a_pool();
@@ -185,6 +224,8 @@ int main(void) {
     an_initializer_that_fails();
     threads_or_processes();
     cubes();
+    one_value();
+    how_busy();
     puts("pool: all of it holds");
     return 0;
 }

@@ -54,6 +54,11 @@ const struct dist__backend *dist__backend_choose(dist_executor executor) {
     return backend;
 }
 
+dist_executor dist__call_executor(dist_executor executor) {
+    const struct dist__backend *backend = dist__backend_choose(executor);
+    return backend ? backend->executor : DIST_DEFAULT;
+}
+
 /* How many workers a call may have at most, but for its number of units. */
 static unsigned workers_for(const struct dist__batch *batch, const dist_opts *opts,
                             const struct dist__backend *backend) {

@@ -8,4 +8,7 @@
 dist_status dist__call_run(const struct dist__backend *backend, struct dist__batch *batch,
                            const dist_opts *opts, dist_status *refused);
 
+/* The one that runs a call with this option; DIST_DEFAULT if there is none. */
+dist_executor dist__call_executor(dist_executor executor);
+
 #endif

@@ -23,6 +23,7 @@ static unsigned product(unsigned a, unsigned b) { return a > UINT_MAX / b ? UINT
 /* What is the same for all calls, and makes it the current record. */
 static void enter(struct dist__record *record) {
     record->index = record->first = 0;
+    record->scale = 1;
     record->code = 0;
     record->status = DIST_FAILED;
     record->attempt = 1;
@@ -165,10 +166,10 @@ int dist_fail_at(size_t k, int code, const char *format, ...) {
 }
 
 int dist_failure(void) { return current ? current->code : 0; }
-size_t dist_index(void) { return current ? current->first + current->index : 0; }
+size_t dist_index(void) { return current ? dist__record_index(current) : 0; }
 const char *dist_name(void) {
     if (!current) return NULL;
-    return current->names ? current->names[current->index] : current->name;
+    return current->names ? current->names[dist_index()] : current->name;
 }
 unsigned dist_attempt(void) { return current ? current->attempt : 0; }
 unsigned dist_worker(void) { return current ? current->worker : 0; }
@@ -199,7 +200,7 @@ static void begin_random(struct dist__record *record) {
     record->random_index = record->index;
     record->random_attempt = record->attempt;
     record->random_count = record->nested_count = 0;
-    record->random_base = base_of(record->seed, record->first + record->index);
+    record->random_base = base_of(record->seed, dist__record_index(record));
 }
 
 uint64_t dist__random_nested_seed(struct dist__record *caller) {

@@ -24,8 +24,9 @@ struct dist__light;
 /* One for each worker of a call, on that worker's stack. The thread that runs the task is the
  * only one that reads or writes it. */
 struct dist__record {
-    size_t index;       /* of the item, or of the chunk's first item */
-    size_t first;       /* dist_index() of the batch's item 0 */
+    size_t index;       /* of the item, or of the chunk's first item; */
+    size_t scale;       /* times this for the task: items of a block that is one here, else 1; */
+    size_t first;       /* plus this: dist_index() of the batch's item 0 */
     int code;           /* from dist_fail, 0 if it was not called; else `message` is valid */
     dist_status status; /* of an error with that code: DIST_FAILED, or DIST_NOMEM by dist_alloc */
     unsigned place;     /* in the call: of the worker's ring, claim and so on */
@@ -66,11 +67,11 @@ struct dist__record {
     uint64_t now_ns;   /* when it ended, for the start of the next one; 0: look again */
     struct dist__affinity before_pin;
 
-    struct dist__meter *meter; /* NULL: nothing is measured */
-    uint64_t cpu_ns;           /* of this thread, as of cpu_looked; */
-    uint64_t cpu_looked;       /* a time; 0: never */
-    uint64_t metered_ns;       /* when the last task ended, */
-    bool follows;              /* and the next one follows at once */
+    struct dist__meter *meter;       /* NULL: nothing is measured */
+    uint64_t cpu_ns;                 /* of this thread, as of cpu_looked; */
+    uint64_t cpu_looked;             /* a time; 0: never */
+    uint64_t metered_ns;             /* when the last task ended, */
+    bool follows;                    /* and the next one follows at once */
     const struct dist__light *light; /* the light job that runs; else NULL */
     uintptr_t base;                  /* where the stack of this thread's outermost record is */
 
@@ -86,6 +87,11 @@ struct dist__record {
                                         * gone before this one (.abandon) */
     char message[DIST__MESSAGE_SIZE];
 };
+
+/* What dist_index() tells. */
+static inline size_t dist__record_index(const struct dist__record *record) {
+    return record->first + record->index * record->scale;
+}
 
 /* Makes another record, or none, the current one. */
 void dist__record_switch(struct dist__record *record);

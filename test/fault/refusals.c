@@ -101,6 +101,22 @@ static int triple_chunk(void *results, const void *items, size_t n, void *ctx) {
     return 0;
 }
 
+/* The accumulator is all of out; a leaf fills in what is its. */
+static int triple_some(void *acc, const void *items, size_t n, void *ctx) {
+    for (size_t k = 0; k < n; k++)
+        if (triple_the_second_time((long *)acc + ((const int *)items)[k], (const int *)items + k,
+                                   ctx))
+            return 5;
+    return 0;
+}
+
+static int join_triples(void *into, const void *other, void *ctx) {
+    (void)ctx;
+    for (size_t i = 0; i < ITEMS; i++)
+        if (((const long *)other)[i] != -1) ((long *)into)[i] = ((const long *)other)[i];
+    return 0;
+}
+
 static int triple_nested(void *result, const void *number, void *ctx) {
     (void)ctx;
     return dist_thread_map(triple_the_second_time, (const int *)number, 1, (long *)result,
@@ -119,22 +135,24 @@ struct sort {
     const char *what;
     dist_fn fn; /* NULL: the chunk function */
     dist_opts opts;
-    bool fails; /* by itself, too: every failure is an item's */
+    bool fails;   /* by itself, too: every failure is an item's */
+    bool reduces; /* with all of out for its result */
 };
 
 #define OPTS(...)                                                                                  \
     { .size = sizeof(dist_opts), .workers = WORKERS, __VA_ARGS__ }
 static const struct sort sorts[] = {
-    {"plain", triple, OPTS(.chunk = 2), false},
-    {"retries", triple_the_second_time, OPTS(.retries = 1, .backoff = 1e-4), false},
+    {"plain", triple, OPTS(.chunk = 2), false, false},
+    {"retries", triple_the_second_time, OPTS(.retries = 1, .backoff = 1e-4), false, false},
     {"limits and hooks", triple,
-     OPTS(.timeout = 60, .task_timeout = 60, .on_start = hook, .on_finish = hook), false},
-    {"a rate", triple, OPTS(.rate = 1e5, .worker_init = init), false},
-    {"chunks that name", NULL, OPTS(.retries = 1, .chunk = 5), false},
+     OPTS(.timeout = 60, .task_timeout = 60, .on_start = hook, .on_finish = hook), false, false},
+    {"a rate", triple, OPTS(.rate = 1e5, .worker_init = init), false, false},
+    {"chunks that name", NULL, OPTS(.retries = 1, .chunk = 5), false, false},
     {"abandoned", triple_the_second_time,
-     OPTS(.timeout = 60, .abandon = true, .names = name, .retries = 1), false},
-    {"failures kept", triple_the_second_time, OPTS(.silent = true, .timeout = 60), true},
-    {"nested calls", triple_nested, OPTS(.timeout = 60, .silent = true), true},
+     OPTS(.timeout = 60, .abandon = true, .names = name, .retries = 1), false, false},
+    {"failures kept", triple_the_second_time, OPTS(.silent = true, .timeout = 60), true, false},
+    {"a reduction", NULL, OPTS(.retries = 1, .chunk = 5), false, true},
+    {"nested calls", triple_nested, OPTS(.timeout = 60, .silent = true), true, false},
 };
 
 static dist_status call(const struct sort *sort, dist_executor executor, dist_job **job) {
@@ -142,6 +160,11 @@ static dist_status call(const struct sort *sort, dist_executor executor, dist_jo
     opts.executor = executor;
     opts.job = job;
     for (int i = 0; i < ITEMS; i++) out[i] = -1;
+    if (sort->reduces) {
+        opts.job = NULL;
+        return dist_reduce_fn(triple_some, join_triples, item, ITEMS, sizeof *item, out, sizeof out,
+                              &opts);
+    }
     return sort->fn ? dist_map_fn(sort->fn, item, ITEMS, sizeof *item, out, sizeof *out, &opts)
                     : dist_map_chunks_fn(triple_chunk, item, ITEMS, sizeof *item, out, sizeof *out,
                                          &opts);
