@@ -59,7 +59,7 @@ static _Thread_local struct lane *self __attribute__((tls_model("initial-exec"))
 static pthread_key_t key;
 static int cpus; /* as of the first lane */
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
-static bool has_key;
+static _Atomic(bool) has_key;
 
 /* ------------------------------------------------------------------ lanes */
 
@@ -81,7 +81,10 @@ static void thread_ends(void *lane) {
 }
 
 static void make_key(void) {
-    has_key = pthread_key_create(&key, thread_ends) == 0;
+    /* relaxed, here and below: pthread_once publishes it; who finds it at the end of the program
+     * gives the key in vain */
+    atomic_store_explicit(&has_key, pthread_key_create(&key, thread_ends) == 0,
+                          memory_order_relaxed);
     cpus = (int)dist__cpus_cached();
     dist__ticks_per_us();
 }
@@ -119,7 +122,8 @@ static __attribute__((noinline)) struct lane *find_own_lane(void) {
     struct lane *lane = first_lane();
     while (lane && !take(lane)) lane = lane->next;
     if (!lane) lane = new_lane();
-    if (lane && has_key) pthread_setspecific(key, lane);
+    if (lane && atomic_load_explicit(&has_key, memory_order_relaxed))
+        pthread_setspecific(key, lane);
     return self = lane;
 }
 
@@ -383,8 +387,7 @@ bool dist__lanes_look(void) {
 /* ------------------------------------------------------------------ the end */
 
 void dist__lanes_unload(void) {
-    if (has_key) pthread_key_delete(key);
-    has_key = false;
+    if (atomic_exchange_explicit(&has_key, false, memory_order_relaxed)) pthread_key_delete(key);
 }
 
 void dist__lanes_forget(void) {
