@@ -125,6 +125,13 @@ fail(struct dist__light *light, struct dist__record *record, int code, bool canc
     return keep(light, &error, &why);
 }
 
+/* Results are mostly a number or a pointer. */
+static void copy(void *to, const void *from, size_t size) {
+    if (size == sizeof(uint64_t)) memcpy(to, from, sizeof(uint64_t));
+    else if (size == sizeof(uint32_t)) memcpy(to, from, sizeof(uint32_t));
+    else if (size) memcpy(to, from, size);
+}
+
 static dist_status call(struct dist__light *light, struct dist__record *record) {
     alignas(DIST__CACHE_LINE) unsigned char small[STAGE_SIZE];
     /* relaxed: the bit never changes */
@@ -137,11 +144,11 @@ static dist_status call(struct dist__light *light, struct dist__record *record) 
         record->status = DIST_NOMEM;
         return fail(light, record, ENOMEM, false);
     }
-    if (size) memcpy(stage, light->result, size);
+    copy(stage, light->result, size);
     int code = light->fn(stage, light->item, light->ctx);
     bool cancelled = record->told || is_cancelled(light);
     if (code || cancelled) return fail(light, record, code, cancelled);
-    if (size) memcpy(light->result, stage, size);
+    copy(light->result, stage, size);
     light->end = NULL;
     return DIST_OK;
 }

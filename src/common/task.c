@@ -106,9 +106,9 @@ const struct dist__affinity *dist__record_affinity(void) {
 void dist__record_leave(struct dist__record *record) {
     current = record->outer;
     /* other workers leave when the call may have returned and the arena may be gone */
-    if (record->company == DIST__ALONE) dist__arena_leave(record);
-    free(record->named);
-    free(record->scratch);
+    if (record->block && record->company == DIST__ALONE) dist__arena_leave(record);
+    if (record->named) free(record->named); /* mostly not: a call each for a task of a few ns */
+    if (record->scratch) free(record->scratch);
 }
 
 void *dist__record_scratch(struct dist__record *record, size_t size) {

@@ -10,14 +10,15 @@
 #include <stdlib.h>
 
 enum {
-    LANE_SIZE = 64,   /* first block of a lane */
-    SLAB_JOBS = 1023, /* taken from the system at once; with its head 64 KiB */
-    BATCH = 128,      /* free jobs that go from thread to thread at once */
-    IN_A_ROW = 64,    /* jobs of one lane, before another one's turn */
-    FEW = 64,         /* jobs in one tick; if there are more, a further thread is of no use */
-    PAUSES = 32,      /* between two looks at lanes that were empty: about a microsecond */
-    POLLS = 20,       /* such looks before it gives up */
-    WAKES = 2         /* of a tick, if nothing gets on */
+    LANE_SIZE = 64,    /* first block of a lane */
+    SLAB_JOBS = 1023,  /* taken from the system at once; with its head 64 KiB */
+    BATCH = 128,       /* free jobs that go from thread to thread at once */
+    IN_A_ROW = 64,     /* jobs of one lane, before another one's turn */
+    FEW = 64,          /* jobs in one tick; if there are more, a further thread is of no use */
+    PAUSES = 32,       /* between two looks at the lanes: about a microsecond, */
+    IDLE_PAUSES = 128, /* and after one without a job to take */
+    POLLS = 6,         /* looks at empty lanes before it gives up */
+    WAKES = 2          /* of a tick, if nothing gets on */
 };
 
 struct lane {
@@ -25,10 +26,10 @@ struct lane {
     alignas(DIST__CACHE_LINE) struct lane *next; /* all lanes there ever were; never unlinked */
     _Atomic(bool) taken;                         /* by a living thread [taken] */
     _Atomic(uint32_t) submitted; /* owner writes: a number that changes while it submits */
-    _Atomic(uint32_t) seen;      /* what those who serve have seen of it last */
     bool serves;                 /* owner only, as what follows */
     struct dist__light *free;    /* jobs for reuse */
     unsigned free_count;
+    alignas(DIST__CACHE_LINE) _Atomic(uint32_t) seen; /* what those who serve saw of `submitted` */
 };
 
 static _Atomic(struct lane *) lanes; /* publishes them [lanes] */
@@ -59,7 +60,7 @@ static _Thread_local struct lane *self __attribute__((tls_model("initial-exec"))
 static pthread_key_t key;
 static int cpus; /* as of the first lane */
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
-static bool has_key;
+static _Atomic(bool) has_key;
 
 /* ------------------------------------------------------------------ lanes */
 
@@ -81,7 +82,10 @@ static void thread_ends(void *lane) {
 }
 
 static void make_key(void) {
-    has_key = pthread_key_create(&key, thread_ends) == 0;
+    /* relaxed, here and below: pthread_once publishes it; who finds it at the end of the program
+     * gives the key in vain */
+    atomic_store_explicit(&has_key, pthread_key_create(&key, thread_ends) == 0,
+                          memory_order_relaxed);
     cpus = (int)dist__cpus_cached();
     dist__ticks_per_us();
 }
@@ -119,7 +123,8 @@ static __attribute__((noinline)) struct lane *find_own_lane(void) {
     struct lane *lane = first_lane();
     while (lane && !take(lane)) lane = lane->next;
     if (!lane) lane = new_lane();
-    if (lane && has_key) pthread_setspecific(key, lane);
+    if (lane && atomic_load_explicit(&has_key, memory_order_relaxed))
+        pthread_setspecific(key, lane);
     return self = lane;
 }
 
@@ -338,7 +343,8 @@ void dist__lanes_serve(bool (*should_stop)(void)) {
         for (struct lane *lane = first_lane(); lane; lane = lane->next)
             count += serve_lane(lane, should_stop);
         polls = count > 0 || is_ready() ? 0 : polls + 1;
-        for (int k = 0; k < PAUSES && may_wait(); k++) dist__cpu_pause();
+        int pauses = !may_wait() ? 0 : count > 0 ? PAUSES : IDLE_PAUSES;
+        while (pauses-- > 0) dist__cpu_pause();
     } while (!should_stop() && (polls == 0 || (polls < POLLS && may_wait())));
     dist__cancel_restore(cancel_state);
     self->serves = false;
@@ -383,8 +389,7 @@ bool dist__lanes_look(void) {
 /* ------------------------------------------------------------------ the end */
 
 void dist__lanes_unload(void) {
-    if (has_key) pthread_key_delete(key);
-    has_key = false;
+    if (atomic_exchange_explicit(&has_key, false, memory_order_relaxed)) pthread_key_delete(key);
 }
 
 void dist__lanes_forget(void) {
