@@ -112,13 +112,12 @@ static void use_job(struct actor *actor, dist_job *job) {
 }
 
 static void submit(struct actor *actor) {
-    static int lost[ITEMS]; /* of detached jobs; all write the same */
     struct stage *stage = actor->stage;
     int own[ITEMS];
     memset(own, -1, sizeof own);
     bool detached = random_below(&actor->random, 4) == 0;
     size_t n = random_below(&actor->random, 2) ? ITEMS : 1;
-    dist_job *job = dist_map_async(spin, numbers(), n, detached ? lost : own, .pool = stage->pool,
+    dist_job *job = dist_map_async(spin, numbers(), n, detached ? NULL : own, .pool = stage->pool,
                                    .unordered = random_below(&actor->random, 2), .in_place = false,
                                    .deferred = random_below(&actor->random, 2));
     if (!job) {
