@@ -299,6 +299,7 @@ static int use_place(void *result, const void *item, void *ctx) {
 }
 
 CASE("M-03", workers_of_a_job_have_a_state) {
+    NOT_IN_POOLS("the call has a worker_init");
     int out[ITEMS];
     struct plan *plan = new_plan(out);
     dist_job *job =
@@ -329,6 +330,7 @@ static int see_cpu(void *result, const void *item, void *ctx) {
 }
 
 CASE("P-05", workers_of_a_job_are_pinned) {
+    NOT_IN_POOLS("the call has cpus");
     cpu_set_t set, after;
     assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
     unsigned cpu = 0;
@@ -380,6 +382,7 @@ static int draw(void *result, const void *item, void *ctx) {
 }
 
 CASE("G-19", random_numbers_of_a_job_are_those_of_the_blocking_call) {
+    NOT_IN_POOLS("compares with a call on another executor");
     struct numbers {
         uint64_t draws[3];
     } expected[ITEMS], out[ITEMS];
@@ -415,6 +418,7 @@ static int draw_below(void *result, const void *item, void *ctx) {
 }
 
 CASE("G-19", a_job_in_a_task_draws_from_its_item) {
+    NOT_IN_POOLS("compares with a call on another executor");
     struct numbers {
         uint64_t draws[15];
     } expected[4], out[4];

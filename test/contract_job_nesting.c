@@ -47,6 +47,7 @@ static int sum_by_job(void *result, const void *item, void *ctx) {
 }
 
 CASE_ON("G-04", tasks_start_jobs_and_wait_for_them, ON_ALL, 60) {
+    NOT_IN_POOLS("its tasks start jobs on all executors");
     if (!may_mix()) skip();
     for (size_t k = 0; k < N(all); k++) {
         if (!built(all[k])) continue;
@@ -62,6 +63,7 @@ CASE_ON("G-04", tasks_start_jobs_and_wait_for_them, ON_ALL, 60) {
 }
 
 CASE_ON("G-04", jobs_start_jobs_and_wait_for_them, ON_ALL, 60) {
+    NOT_IN_POOLS("its tasks start jobs on all executors");
     if (!may_mix()) skip();
     enum { MANY = 60 };
     static int out[MANY][8];

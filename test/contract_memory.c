@@ -94,6 +94,7 @@ static void limit_memory(size_t more) {
 }
 
 CASE("G-17", an_arena_is_as_large_as_the_system_allows) {
+    NOT_IN_POOLS("calls on another executor");
     size_t size = gib / 4;
     char *out;
     if (SANITIZED) skip(); /* which map terabytes */

@@ -14,6 +14,7 @@ struct link {
 };
 
 struct office {
+    dist_pool *pool; /* for nested calls */
     _Atomic(unsigned) wrong, failing, tries;
     struct link link[WORKERS];
 };
@@ -124,11 +125,10 @@ POOL_CASE("D-17", a_pool_without_work_opens_no_connection) {
 /* A nested call has the state of the worker that runs its task. */
 static int query_below(void *result, const void *item, void *ctx) {
     struct office *office = ctx;
-    dist_pool **pool = (dist_pool **)(office + 1);
     void *mine = dist_worker_state();
     unsigned number = dist_worker();
     int out[3];
-    dist_status status = dist_map(query, numbers(), 3, out, .pool = *pool, .ctx = office);
+    dist_status status = dist_map(query, numbers(), 3, out, .pool = office->pool, .ctx = office);
     expect(office, mine && mine == dist_worker_state() && number == dist_worker());
     *(int *)result = 10 * *(const int *)item;
     return (int)status;
@@ -136,9 +136,9 @@ static int query_below(void *result, const void *item, void *ctx) {
 
 CASE_ON("D-17", nested_calls_find_the_state_of_their_worker, ON_INLINE | ON_THREAD, 20) {
     for (unsigned workers = 1; workers <= WORKERS; workers++) {
-        struct office *office = shared_memory(sizeof *office + sizeof(dist_pool *));
+        struct office *office = shared_memory(sizeof *office);
         dist_pool *pool = open_office(office, workers);
-        *(dist_pool **)(office + 1) = pool;
+        office->pool = pool;
         int out[40];
         assert_int_equal(dist_map(query_below, numbers(), 40, out, .pool = pool, .ctx = office),
                          DIST_OK);

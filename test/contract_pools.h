@@ -3,6 +3,7 @@
 #ifndef DIST_TEST_CONTRACT_POOLS_H
 #define DIST_TEST_CONTRACT_POOLS_H
 
+#define CONTRACT_OWN_POOLS
 #include "contract.h"
 #include "contract_tools.h"
 

@@ -116,11 +116,12 @@ static dist_status conclude(struct dist__batch *batch, bool silent) {
 static dist_status run_looked_after(const struct dist__backend *backend, struct dist__batch *batch,
                                     const dist_opts *opts, dist_status *refused) {
     struct dist__control control;
+    struct dist__guest guest;
     dist_error why;
     dist__control_open(&control, batch, opts);
     batch->control = &control;
     if (batch->job) dist__job_joins(batch->job, &control);
-    if (batch->pool) dist__pool_joins(batch->pool, &control);
+    if (batch->pool) dist__pool_joins(batch->pool, &guest, &control);
     /* a task of the pool that the call runs in works itself, and cannot leave */
     batch->abandoned = opts->abandon && backend->executor == DIST_THREAD &&
                        (opts->timeout > 0 || opts->token) &&

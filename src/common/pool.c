@@ -23,8 +23,8 @@ static dist_status check(const struct dist_pool *pool) {
 static bool is_inside(const struct dist_pool *pool) {
     for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
         if (r->hand && r->hand->pool == pool) return true;
-    for (const struct dist__control *c = pool->control; c; c = c->next_in_pool)
-        if (pthread_equal(c->supervisor, pthread_self())) return true;
+    for (const struct dist__guest *g = pool->guest; g; g = g->next)
+        if (pthread_equal(g->control->supervisor, pthread_self())) return true;
     return false;
 }
 
@@ -59,20 +59,22 @@ void dist__pool_end_call(struct dist_pool *pool) {
     pthread_mutex_unlock(&pool->lock);
 }
 
-void dist__pool_joins(struct dist_pool *pool, struct dist__control *control) {
+void dist__pool_joins(struct dist_pool *pool, struct dist__guest *guest,
+                      struct dist__control *control) {
     control->stopped = &pool->stopped;
     control->supervisor = pthread_self();
+    guest->control = control;
     pthread_mutex_lock(&pool->lock);
-    control->next_in_pool = pool->control;
-    pool->control = control;
+    guest->next = pool->guest;
+    pool->guest = guest;
     pthread_mutex_unlock(&pool->lock);
 }
 
 void dist__pool_leaves(struct dist_pool *pool, struct dist__control *control) {
     pthread_mutex_lock(&pool->lock);
-    struct dist__control **link = &pool->control;
-    while (*link && *link != control) link = &(*link)->next_in_pool;
-    if (*link) *link = control->next_in_pool; /* it may have left before */
+    struct dist__guest **link = &pool->guest;
+    while (*link && (*link)->control != control) link = &(*link)->next;
+    if (*link) *link = (*link)->next; /* it may have left before */
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -327,8 +329,7 @@ dist_status dist_pool_terminate(dist_pool *pool) {
     pool->phase = DIST__POOL_TERMINATED;
     /* relaxed: a fact by itself */
     atomic_store_explicit(&pool->stopped, 1, memory_order_relaxed);
-    for (const struct dist__control *c = pool->control; c; c = c->next_in_pool)
-        dist__control_ring(c);
+    for (const struct dist__guest *g = pool->guest; g; g = g->next) dist__control_ring(g->control);
     pool->foremen++; /* nobody frees the pool meanwhile */
     for (struct dist_job *job; (job = pool->first);) {
         unlink_job(pool, job);

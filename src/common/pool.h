@@ -16,6 +16,12 @@ struct dist__hand {
     void *state;
 };
 
+/* A call that runs in a pool. */
+struct dist__guest {
+    struct dist__control *control;
+    struct dist__guest *next;
+};
+
 enum dist__pool_phase { DIST__POOL_OPEN, DIST__POOL_CLOSED, DIST__POOL_TERMINATED };
 
 struct dist_pool {
@@ -40,7 +46,7 @@ struct dist_pool {
     bool ending;                   /* somebody ends the workers */
     bool has_ender;                /* a thread that does, or has done so, and is to be joined */
     pthread_t ender;
-    struct dist__control *control; /* of each call that runs; a list */
+    struct dist__guest *guest; /* the first of those that run */
 };
 
 /* Before a call or a job in it is started. DIST_OK, or a refusal: it is closed, or foreign. */
@@ -56,7 +62,8 @@ bool dist__pool_is_inside(struct dist_pool *pool);
 void dist__pool_end_call(struct dist_pool *pool);
 
 /* Around the run of a call, for terminate. */
-void dist__pool_joins(struct dist_pool *pool, struct dist__control *control);
+void dist__pool_joins(struct dist_pool *pool, struct dist__guest *guest,
+                      struct dist__control *control);
 void dist__pool_leaves(struct dist_pool *pool, struct dist__control *control);
 
 /* Has one of the pool's jobs begun as soon as those before it have. DIST_OK, or a refusal. *listed:

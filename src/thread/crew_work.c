@@ -1,6 +1,7 @@
 /* crew_work.c - the workers of a call on threads that its caller looks after: they take items from
  * a shared cursor and tell the caller how those ended. */
 #include "crew_work.h"
+#include "common/arena.h"
 #include "team.h"
 
 #include <stdlib.h>
@@ -134,6 +135,7 @@ bool dist__crew_work_in(struct dist__crew *crew, unsigned number, struct dist__h
                      : manner == DIST__TAKES_TURNS && hand && dist__team_must_yield(crew->pool);
     }
     dist__worker_end(crew->control, &record);
+    dist__arena_leave(&record); /* it is there: the call waits for this place, or has left it */
     dist__record_leave(&record);
     return yields && dist__crew_more_to_draw(crew);
 }
