@@ -188,6 +188,11 @@ static int add_to_result(void *result, const void *item, void *ctx) {
     return 0;
 }
 
+static int add(void *result, const void *item, void *ctx) {
+    *(int *)result += *(const int *)item;
+    return ctx != NULL;
+}
+
 /* Whatever a failed or killed attempt has left in it. */
 CASE_ON("P-30", each_attempt_in_a_pool_finds_the_result_as_it_was, ON_PROCESS, 40) {
     int out[60];
@@ -196,6 +201,8 @@ CASE_ON("P-30", each_attempt_in_a_pool_finds_the_result_as_it_was, ON_PROCESS, 4
     assert_int_equal(dist_map(add_to_result, numbers(), 60, out, .pool = pool, .retries = 1),
                      DIST_OK);
     for (int i = 0; i < 60; i++) assert_int_equal(out[i], 1000 + i);
+    assert_int_equal(dist_map(add, numbers(), 60, out, .pool = pool), DIST_OK);
+    for (int i = 0; i < 60; i++) assert_int_equal(out[i], 1000 + 2 * i);
     dist_pool_free(&pool);
 }
 
