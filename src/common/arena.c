@@ -40,6 +40,7 @@ struct dist_arena {          /* private to each process */
     _Atomic(size_t) holders; /* in this process; the last one unmaps [holders] */
     size_t mapped, size;     /* of all of it, and of the shared part */
     uint64_t birth;
+    pid_t maker;                       /* of one in the common memory */
     bool is_common;                    /* its shared part lies in the common memory, and `mapped` is
                                         * that; else all of it is one mapping */
     alignas(LINE) unsigned char *base; /* of the shared part */
@@ -117,6 +118,7 @@ static struct dist_arena *common_arena(size_t reserve, size_t page) {
     atomic_init(&arena->holders, 1);
     arena->mapped = arena->size = size;
     arena->is_common = true;
+    arena->maker = getpid();
     arena->base = base;
     atomic_init(&shared_of(arena)->next, LINE);
     return arena;
@@ -124,7 +126,7 @@ static struct dist_arena *common_arena(size_t reserve, size_t page) {
 
 static void free_common(struct dist_arena *arena) {
     pthread_mutex_lock(&common.lock);
-    if (common.owner == getpid()) { /* else it is another process's */
+    if (arena->maker == getpid()) { /* else it is another process's, whose heap that is */
         /* relaxed: nobody uses it any more */
         size_t used = atomic_load_explicit(&shared_of(arena)->next, memory_order_relaxed);
         if (used > arena->mapped) used = arena->mapped;

@@ -198,6 +198,6 @@ void dist__parcel_seal(struct dist__parcel *parcel, const struct dist__control *
     c->cancel = c->stopped = NULL;
     c->opts.arena = NULL;
     c->land = NULL, c->heard_of = NULL, c->observe = NULL, c->self = NULL;
-    c->waiting = NULL, c->started = NULL, c->next_in_pool = NULL;
+    c->waiting = NULL, c->started = NULL;
     c->batch = NULL;
 }

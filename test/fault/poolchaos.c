@@ -271,6 +271,7 @@ static void run_plan(const struct plan *plan) {
     print_recovery();
     printf("%ld KiB more; ", (long)now_kib - (long)kib);
     fflush(stdout);
+    for (unsigned k = 0; k < plan->callers; k++) free(caller[k].items), free(caller[k].out);
     CHECK(SANITIZED || now_kib < kib + 4096);
     CHECK(SANITIZED || atomic_load(&shared->kills) >= 50);
 }

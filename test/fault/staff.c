@@ -381,16 +381,16 @@ static void each_worker_while_they_leave(void) {
         for (size_t k = 0; k < count; k++) CHECK(kill(worker[k], SIGSTOP) == 0);
         pthread_t thread;
         CHECK(pthread_create(&thread, NULL, resize_later, pool) == 0);
+        pthread_t other[8];
+        struct killer waker[8];
         for (size_t k = 0; k < count; k++) {
-            struct killer *killer = malloc(sizeof *killer);
-            *killer = (struct killer){0.03, worker[k], SIGCONT};
-            pthread_t other;
-            CHECK(pthread_create(&other, NULL, kill_later, killer) == 0);
-            pthread_detach(other);
+            waker[k] = (struct killer){0.03, worker[k], SIGCONT};
+            CHECK(pthread_create(&other[k], NULL, kill_later, &waker[k]) == 0);
         }
         dist_status status = dist_each_worker(pool, on_its_own, NULL);
         CHECK(status == DIST_OK || status == DIST_STATE);
         pthread_join(thread, NULL);
+        for (size_t k = 0; k < count; k++) pthread_join(other[k], NULL);
         dist_pool_free(&pool);
     }
 }
