@@ -44,14 +44,27 @@ static struct {
 
 bool contract_in_pools(void) { return in_pools; }
 
-/* Opened by the first call of the case. */
+static dist_pool *open_pool(void) {
+    unsigned workers = X == DIST_PROCESS ? CONTRACT_POOL_PROCESSES : CONTRACT_POOL_WORKERS;
+    return dist_pool_open_fn(DIST_OPTS(.executor = X, .workers = workers));
+}
+
+/* Worker processes see memory as of the open, and cases change it between their calls: each has a
+ * pool of its own. The one before goes if nothing runs in it; else it stays as long as the case. */
+static dist_pool *fresh_pool(void) {
+    dist_pool *before = common.pool;
+    if (before && dist_pool_wait(before, 0) == DIST_OK) dist_pool_free(&before);
+    return open_pool();
+}
+
 dist_pool *contract_pool(void) {
     if (!in_pools || common.maker != getpid()) return NULL;
     pthread_mutex_lock(&common.lock);
-    if (!common.pool)
-        common.pool = dist_pool_open_fn(DIST_OPTS(.executor = X, .workers = CONTRACT_POOL_WORKERS));
+    if (X == DIST_PROCESS) common.pool = fresh_pool();
+    else if (!common.pool) common.pool = open_pool();
+    dist_pool *pool = common.pool;
     pthread_mutex_unlock(&common.lock);
-    return common.pool;
+    return pool;
 }
 
 static int run_in_this_process(struct contract_case *one) {

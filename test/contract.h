@@ -47,9 +47,10 @@ void contract_register(struct contract_case *one);
 #define CASE(id_, name_) CASE_ON(id_, name_, ON_ALL, 20)
 
 /* More than cases ask for. */
-enum { CONTRACT_POOL_WORKERS = 64 };
+enum { CONTRACT_POOL_WORKERS = 64, CONTRACT_POOL_PROCESSES = 12 };
 
-/* The pool that all calls of the case have; NULL: the suite runs without, or this is a child. */
+/* The pool that all calls of the case have, or, of processes, one for each call; NULL: the suite
+ * runs without, or this is a child. */
 dist_pool *contract_pool(void);
 bool contract_in_pools(void);
 
@@ -57,6 +58,13 @@ bool contract_in_pools(void);
 #define NOT_IN_POOLS(why)                                                                          \
     do                                                                                             \
         if (contract_in_pools()) skip();                                                           \
+    while (0)
+
+/* The same for pools of processes: items and arguments are copies there, and memory is as of the
+ * open. */
+#define NOT_IN_PROCESS_POOLS(why)                                                                  \
+    do                                                                                             \
+        if (contract_in_pools() && X == DIST_PROCESS) skip();                                      \
     while (0)
 
 #ifndef CONTRACT_OWN_POOLS

@@ -439,6 +439,7 @@ static int leave_bytes(void *result, const void *item, void *ctx) {
 }
 
 CASE("P-40", a_job_writes_in_place) {
+    NOT_IN_PROCESS_POOLS("out is no memory that the workers see");
     int *out = shared_memory(ITEMS * sizeof *out);
     for (int i = 0; i < ITEMS; i++) out[i] = -i;
     dist_job *job = dist_map_async(leave_bytes, numbers(), ITEMS, out, .executor = X, .workers = 2,

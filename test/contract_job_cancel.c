@@ -330,6 +330,7 @@ static int cancel_own_job(void *result, const void *item, void *ctx) {
 }
 
 CASE("F-02", a_task_cancels_its_job) {
+    NOT_IN_PROCESS_POOLS("the task learns of the job after the open");
     for (unsigned workers = 1; workers < 4; workers++) {
         struct canceller canceller = {.job = NULL};
         int out[ITEMS];

@@ -131,6 +131,7 @@ static unsigned long shared_kib(void) {
 }
 
 CASE("G-09", memory_goes_with_its_arena) {
+    NOT_IN_PROCESS_POOLS("arenas lie in memory that stays mapped");
     size_t size = (size_t)512 << 20;
     unsigned long before = shared_kib();
     for (int round = 0; round < 3; round++) {

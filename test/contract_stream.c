@@ -298,9 +298,9 @@ CASE("D-14", streams_and_calls_share_a_pool) {
     dist_pool *pool = dist_pool_open(.executor = X, .workers = 2);
     for (int k = 0; k < 3; k++) {
         begin(100);
-        assert_int_equal(dist_stream(twice, long, long, next, &flow, keep, .pool = pool,
-                                     .user = &flow, .in_flight = 40),
-                         DIST_OK);
+        const dist_opts opts = {.size = sizeof opts, .pool = pool, .user = &flow, .in_flight = 40};
+        assert_int_equal(
+            dist_stream_fn(twice, sizeof(long), sizeof(long), next, &flow, keep, &opts), DIST_OK);
         assert_delivered(100);
     }
     dist_pool_free(&pool);
