@@ -157,6 +157,11 @@ CASE_ON("G-20", shutdowns_go_on_while_there_are_small_jobs, ON_THREAD | ON_PROCE
     for (unsigned round = 0; again(round, rounds(1000, 30)); round++) {
         dist_job *jobs[8];
         unsigned n = 1 + round % 8;
+        for (unsigned k = 0; round % 5 == 4 && k < 20; k++) { /* as a thread that waits at once */
+            dist_job *job = dist_apply_async(count_up, DIST_NONE, DIST_NONE, .executor = X,
+                                             .ctx = (void *)&scene->told);
+            assert_int_equal(dist_job_finish(&job), DIST_OK);
+        }
         for (unsigned k = 0; k < n; k++)
             jobs[k] = dist_apply_async(count_up, DIST_NONE, DIST_NONE, .executor = X,
                                        .ctx = (void *)&scene->begun);

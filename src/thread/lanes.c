@@ -127,6 +127,7 @@ static __attribute__((noinline)) struct lane *find_own_lane(void) {
     struct lane *lane = first_lane();
     while (lane && !take(lane)) lane = lane->next;
     if (!lane) lane = new_lane();
+    if (lane) lane->streak = 0;
     if (lane && atomic_load_explicit(&has_key, memory_order_relaxed))
         pthread_setspecific(key, lane);
     return self = lane;
@@ -330,6 +331,10 @@ void dist__lanes_rest_all(void) {
 void dist__lanes_revive(void) {
     sweep();
     if (!is_any()) return;
+    /* relaxed: after the push that was just seen. Their owners have counted on the watch, which has
+     * been stopped */
+    for (struct lane *lane = first_lane(); lane; lane = lane->next)
+        atomic_store_explicit(&lane->hot, false, memory_order_relaxed);
     activate();
     dist__pool_wake();
 }
