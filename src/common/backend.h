@@ -27,6 +27,9 @@ struct dist__lanes {
     /* True: it was the last that this thread has submitted, nobody has taken it, and now this
      * thread has. */
     bool (*take_back)(struct dist__light *light);
+
+    /* The calling thread waits, and will not take back what it has submitted last. */
+    void (*hand_over)(void);
 };
 
 struct dist__backend {

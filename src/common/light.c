@@ -312,7 +312,8 @@ static bool await_end(struct dist__light *light, double seconds) {
     if (seconds == 0) return has_ended(light);
     uint64_t limit = seconds < 0 ? UINT64_MAX : dist__after(dist__now_ns(), seconds);
     if (limit == UINT64_MAX && has_room()) run_here(light);
-    else if (limit == UINT64_MAX && dist__phase_of(dist__phase_look(&light->word)) == DIST__QUEUED)
+    else if (limit != UINT64_MAX) lanes()->hand_over();
+    else if (dist__phase_of(dist__phase_look(&light->word)) == DIST__QUEUED)
         dist__light_hurry(light);
     if (ends_soon(light)) return true;
     for (;;) {

@@ -10,26 +10,28 @@
 #include <stdlib.h>
 
 enum {
-    LANE_SIZE = 64,    /* first block of a lane */
-    SLAB_JOBS = 1023,  /* taken from the system at once; with its head 64 KiB */
-    BATCH = 128,       /* free jobs that go from thread to thread at once */
-    IN_A_ROW = 64,     /* jobs of one lane, before another one's turn */
-    FEW = 64,          /* jobs in one tick; if there are more, a further thread is of no use */
-    PAUSES = 32,       /* between two looks at the lanes: about a microsecond, */
-    IDLE_PAUSES = 128, /* and after one without a job to take */
-    POLLS = 6,         /* looks at empty lanes before it gives up */
-    WAKES = 2          /* of a tick, if nothing gets on */
+    LANE_SIZE = 64,   /* first block of a lane */
+    SLAB_JOBS = 1023, /* taken from the system at once; with its head 64 KiB */
+    BATCH = 128,      /* free jobs that go from thread to thread at once */
+    IN_A_ROW = 64,    /* jobs of one lane, before another one's turn */
+    FEW = 64,         /* jobs in one tick; if there are more, a further thread is of no use */
+    PAUSES = 32,      /* between two looks at the lanes: about a microsecond */
+    POLLS = 20,       /* looks at empty lanes before a thread gives up */
+    STREAK = 16,      /* jobs in a row that their owner has taken back */
+    WAKES = 2         /* of a tick, if nothing gets on */
 };
 
 struct lane {
     struct dist__deque deque;                    /* of light jobs */
     alignas(DIST__CACHE_LINE) struct lane *next; /* all lanes there ever were; never unlinked */
     _Atomic(bool) taken;                         /* by a living thread [taken] */
-    _Atomic(uint32_t) submitted; /* owner writes: a number that changes while it submits */
+    _Atomic(bool) hot; /* owner sets, the watch resets: its only job is the owner's to run */
+    _Atomic(uint32_t) submitted; /* owner writes: how many so far */
+    unsigned streak;             /* owner only: jobs that it has taken back, one after the other */
     bool serves;                 /* owner only, as what follows */
     struct dist__light *free;    /* jobs for reuse */
     unsigned free_count;
-    alignas(DIST__CACHE_LINE) _Atomic(uint32_t) seen; /* what those who serve saw of `submitted` */
+    alignas(DIST__CACHE_LINE) uint32_t seen; /* the watch's own: `submitted`, at its last look */
 };
 
 static _Atomic(struct lane *) lanes; /* publishes them [lanes] */
@@ -52,7 +54,7 @@ static _Atomic(int) serving;                           /* threads that do [servi
 
 /* The watch's own, of its last look. */
 static struct {
-    uint64_t taken, cpu_ns;
+    uint64_t submitted, taken, cpu_ns;
     bool ready;
 } seen;
 
@@ -106,7 +108,9 @@ static struct lane *new_lane(void) {
     dist__deque_init(&lane->deque, block);
     atomic_init(&lane->taken, true);
     atomic_init(&lane->submitted, 0);
-    atomic_init(&lane->seen, 0);
+    atomic_init(&lane->hot, false);
+    lane->seen = 0;
+    lane->streak = 0;
     lane->serves = false;
     lane->free = NULL;
     lane->free_count = 0;
@@ -123,6 +127,7 @@ static __attribute__((noinline)) struct lane *find_own_lane(void) {
     struct lane *lane = first_lane();
     while (lane && !take(lane)) lane = lane->next;
     if (!lane) lane = new_lane();
+    if (lane) lane->streak = 0;
     if (lane && atomic_load_explicit(&has_key, memory_order_relaxed))
         pthread_setspecific(key, lane);
     return self = lane;
@@ -187,9 +192,24 @@ static void put(struct dist__light *light) {
 static int count_serving(void) { return atomic_load_explicit(&serving, memory_order_relaxed); }
 
 /* True: a job lies in a lane, perhaps one that has been begun. */
-static bool is_ready(void) {
+static bool is_any(void) {
     for (struct lane *lane = first_lane(); lane; lane = lane->next)
         if (!dist__deque_seems_empty(&lane->deque)) return true;
+    return false;
+}
+
+/* The jobs that are left to the owner of the lane, if there are no more of them. */
+static int64_t left_to_owner(struct lane *lane) {
+    /* relaxed: written before the push of the job that it is about */
+    return atomic_load_explicit(&lane->hot, memory_order_relaxed) ? 1 : 0;
+}
+
+/* The same, for a thread that wants to serve. */
+static bool is_ready(void) {
+    for (struct lane *lane = first_lane(); lane; lane = lane->next)
+        if (!dist__deque_seems_empty(&lane->deque) &&
+            dist__deque_count(&lane->deque) > left_to_owner(lane))
+            return true;
     return false;
 }
 
@@ -207,7 +227,7 @@ static bool is_active(void) {
 
 void dist__lanes_rest(void) {
     /* acquire: a thread that was serving before; pairs with [serving] */
-    if (!is_active() || is_ready() || atomic_load_explicit(&serving, memory_order_acquire)) return;
+    if (!is_active() || is_any() || atomic_load_explicit(&serving, memory_order_acquire)) return;
     if (atomic_exchange_explicit(&active, false, memory_order_seq_cst)) /* see above [active] */
         dist__pool_want(-(int)dist__turns_most());
 }
@@ -228,13 +248,25 @@ static void call_for_help(const struct lane *lane) {
     if (!dist__watch_lanes()) dist__pool_wake();
 }
 
+/* An owner that has waited for each of its last jobs right away will most likely do so again:
+ * nobody is woken for its only job. If it does not, the watch notices. */
+static bool becomes_hot(struct lane *lane) {
+    bool hot = lane->streak >= STREAK && dist__deque_count(&lane->deque) == 0;
+    /* relaxed: the push publishes it */
+    if (left_to_owner(lane) != hot) atomic_store_explicit(&lane->hot, hot, memory_order_relaxed);
+    return hot;
+}
+
 static bool submit(struct dist__light *light) {
     struct lane *lane = own_lane();
-    if (!lane || !push(lane, light)) return false;
-    /* relaxed: a hint; its own number */
+    if (!lane) return false;
+    bool hot = becomes_hot(lane);
+    if (!push(lane, light)) return false;
+    /* relaxed, both: a number, and the owner's own */
     uint32_t submitted = atomic_load_explicit(&lane->submitted, memory_order_relaxed);
     atomic_store_explicit(&lane->submitted, submitted + 1, memory_order_relaxed);
     if (!is_active()) activate();
+    if (hot && dist__watch_lanes()) return true;
     if (!dist__pool_will_see()) call_for_help(lane);
     return true;
 }
@@ -252,15 +284,24 @@ static void drop_dead(struct lane *lane) {
 static bool take_back(struct dist__light *light) {
     struct lane *lane = self;
     if (!lane) return false;
-    if (dist__deque_newest(&lane->deque) != light) {
-        drop_dead(lane);
-        if (dist__deque_newest(&lane->deque) != light) return false;
-    }
-    return dist__deque_pop(&lane->deque) == light;
+    if (dist__deque_newest(&lane->deque) != light) drop_dead(lane);
+    bool taken =
+        dist__deque_newest(&lane->deque) == light && dist__deque_pop(&lane->deque) == light;
+    lane->streak = taken ? lane->streak + (lane->streak < STREAK) : 0;
+    return taken;
+}
+
+static void hand_over(void) {
+    struct lane *lane = self;
+    if (!lane || !left_to_owner(lane)) return;
+    lane->streak = 0;
+    /* relaxed: a thread that misses it is made up for by the watch, which is awake */
+    atomic_store_explicit(&lane->hot, false, memory_order_relaxed);
+    if (!dist__pool_will_see()) call_for_help(lane);
 }
 
 const struct dist__lanes dist__lanes = {
-    .get = get, .put = put, .submit = submit, .take_back = take_back};
+    .get = get, .put = put, .submit = submit, .take_back = take_back, .hand_over = hand_over};
 
 /* ------------------------------------------------------------------ before and after a shutdown */
 
@@ -289,7 +330,11 @@ void dist__lanes_rest_all(void) {
 
 void dist__lanes_revive(void) {
     sweep();
-    if (!is_ready()) return;
+    if (!is_any()) return;
+    /* relaxed: after the push that was just seen. Their owners have counted on the watch, which has
+     * been stopped */
+    for (struct lane *lane = first_lane(); lane; lane = lane->next)
+        atomic_store_explicit(&lane->hot, false, memory_order_relaxed);
     activate();
     dist__pool_wake();
 }
@@ -305,24 +350,13 @@ bool dist__lanes_begin(void) {
     return true;
 }
 
-/* The owner has submitted since the last look. */
-static bool is_busy(struct lane *lane) {
-    /* relaxed, all: a hint */
-    uint32_t submitted = atomic_load_explicit(&lane->submitted, memory_order_relaxed);
-    if (atomic_load_explicit(&lane->seen, memory_order_relaxed) == submitted) return false;
-    atomic_store_explicit(&lane->seen, submitted, memory_order_relaxed);
-    return true;
-}
-
-/* Some jobs of a lane. The only one of an owner that is busy submitting is left to it until the
- * next look: most often it waits for it right away. Returns how many. */
+/* Some jobs of a lane. Returns how many. */
 static unsigned serve_lane(struct lane *lane, bool (*should_stop)(void)) {
     unsigned count = 0;
-    int64_t left = cpus > 1 && is_busy(lane) ? 1 : 0;
     do {
         struct dist__light *light;
         bool lost;
-        if (left && dist__deque_count(&lane->deque) <= left) break;
+        if (dist__deque_count(&lane->deque) <= left_to_owner(lane)) break;
         do light = dist__deque_steal(&lane->deque, &lost);
         while (!light && lost);
         if (!light) break;
@@ -342,9 +376,8 @@ void dist__lanes_serve(bool (*should_stop)(void)) {
         unsigned count = 0;
         for (struct lane *lane = first_lane(); lane; lane = lane->next)
             count += serve_lane(lane, should_stop);
-        polls = count > 0 || is_ready() ? 0 : polls + 1;
-        int pauses = !may_wait() ? 0 : count > 0 ? PAUSES : IDLE_PAUSES;
-        while (pauses-- > 0) dist__cpu_pause();
+        polls = count > 0 ? 0 : polls + 1;
+        for (int k = 0; k < PAUSES && may_wait(); k++) dist__cpu_pause();
     } while (!should_stop() && (polls == 0 || (polls < POLLS && may_wait())));
     dist__cancel_restore(cancel_state);
     self->serves = false;
@@ -371,16 +404,41 @@ static uint64_t count_taken(void) {
     return taken;
 }
 
+/* Owners that leave their only job to itself, against what was expected of them. */
+static bool cool(void) {
+    bool any = false;
+    for (struct lane *lane = first_lane(); lane; lane = lane->next) {
+        uint32_t submitted = atomic_load_explicit(&lane->submitted, memory_order_relaxed);
+        bool left = left_to_owner(lane) && dist__deque_count(&lane->deque) > 0;
+        if (left && lane->seen == submitted) {
+            /* relaxed: the owner may set it again, and then it is looked at again */
+            atomic_store_explicit(&lane->hot, false, memory_order_relaxed);
+            any = true;
+        }
+        lane->seen = submitted;
+    }
+    return any;
+}
+
+static uint64_t count_submitted(void) {
+    uint64_t submitted = 0;
+    for (struct lane *lane = first_lane(); lane; lane = lane->next) /* relaxed: a number */
+        submitted += atomic_load_explicit(&lane->submitted, memory_order_relaxed);
+    return submitted;
+}
+
 bool dist__lanes_look(void) {
+    uint64_t submitted = count_submitted(), taken = count_taken(), since = taken - seen.taken;
+    bool again = is_any() || since > 0 || submitted != seen.submitted;
+    if (cool()) dist__pool_wake();
     bool ready = is_ready();
-    uint64_t taken = count_taken(), since = taken - seen.taken;
-    bool again = ready || since > 0;
     if (ready && seen.ready && since < FEW && dist__turn_is_free()) {
         uint64_t cpu_ns = dist__cpu_ns(CLOCK_PROCESS_CPUTIME_ID), used = cpu_ns - seen.cpu_ns;
         bool idle = used < DIST__TICK_NS / 4 * 3 * (uint64_t)cpus;
         for (int k = 0; k < (since == 0 ? WAKES : idle ? 1 : 0); k++) dist__pool_wake();
     }
     if (ready) seen.cpu_ns = dist__cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
+    seen.submitted = submitted;
     seen.taken = taken;
     seen.ready = ready;
     return again;
@@ -398,6 +456,7 @@ void dist__lanes_forget(void) {
         dist__deque_init(&lane->deque,
                          atomic_load_explicit(&lane->deque.block, memory_order_relaxed));
         lane->serves = false;
+        atomic_init(&lane->hot, false);
         if (lane != self) atomic_init(&lane->taken, false);
     }
     store.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
