@@ -32,22 +32,23 @@ static bool opens_at_once(const struct dist__batch *batch) {
     return batch->workers_explicit || batch->kind == DIST__PAR_TASKS;
 }
 
+/* What is found out once: here, and not in the middle of a pool thread's search. No pthread_once:
+ * in the child of a fork that came in the middle of it, musl would wait for ever. */
 static void begin(void) {
-    dist__cpus_cached(); /* here, and not in the middle of a pool thread's search */
+    dist__cpus_cached();
     dist__ticks_per_us();
 }
 
 static dist_status run(struct dist__batch *batch) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (batch->control) {
-        pthread_once(&once, begin);
+        begin();
         return dist__crew_run(batch);
     }
     if (batch->workers == 1) {
         run_alone(batch);
         return DIST_OK;
     }
-    pthread_once(&once, begin);
+    begin();
     struct dist__caller *caller = dist__caller_self();
     bool at_once = opens_at_once(batch);
     uint32_t width = batch->workers <= DIST__POOL_MOST ? batch->workers : DIST__POOL_MOST + 1;
@@ -130,9 +131,8 @@ static struct dist__work *work_of(void *errand, unsigned k) {
 }
 
 static void submit(struct dist__errand *errand) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     _Static_assert(sizeof(struct dist__work) <= NEXT * sizeof *errand->link, "a work fits there");
-    pthread_once(&once, begin);
+    begin();
     if (atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < most_errands())
         dist__pool_want(1);
     dist__pool_submit(work_of, errand, 1);
