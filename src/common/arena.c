@@ -91,11 +91,12 @@ static const size_t MOST_COMMON = (size_t)1 << 42, LEAST_COMMON = (size_t)1 << 2
 
 static void renew_lock(void) { common.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; }
 
-static void watch_forks(void) { pthread_atfork(NULL, NULL, renew_lock); }
+/* No pthread_once: in the child of a fork in the middle of it, musl would wait for ever. */
+__attribute__((constructor)) static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, renew_lock);
+}
 
 void dist__arena_share(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
     pthread_mutex_lock(&common.lock);
     bool open = common.owner == getpid() && common.heap.base;
     if (!open && dist__heap_open(&common.heap, MOST_COMMON, LEAST_COMMON)) common.owner = getpid();

@@ -60,8 +60,6 @@ static struct {
 
 static _Thread_local struct lane *self __attribute__((tls_model("initial-exec")));
 static pthread_key_t key;
-static int cpus; /* as of the first lane */
-static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static _Atomic(bool) has_key;
 
 /* ------------------------------------------------------------------ lanes */
@@ -83,13 +81,12 @@ static void thread_ends(void *lane) {
     give_back(lane);
 }
 
-static void make_key(void) {
-    /* relaxed, here and below: pthread_once publishes it; who finds it at the end of the program
+/* Before the first call, so that no fork comes in the middle of it: see begin() in thread.c. */
+__attribute__((constructor)) static void make_key(void) {
+    /* relaxed, here and below: this thread is the only one; who finds it at the end of the program
      * gives the key in vain */
     atomic_store_explicit(&has_key, pthread_key_create(&key, thread_ends) == 0,
                           memory_order_relaxed);
-    cpus = (int)dist__cpus_cached();
-    dist__ticks_per_us();
 }
 
 static struct lane *first_lane(void) {
@@ -123,7 +120,7 @@ static struct lane *new_lane(void) {
 }
 
 static __attribute__((noinline)) struct lane *find_own_lane(void) {
-    pthread_once(&key_once, make_key);
+    dist__ticks_per_us();
     struct lane *lane = first_lane();
     while (lane && !take(lane)) lane = lane->next;
     if (!lane) lane = new_lane();
@@ -241,7 +238,7 @@ static bool push(struct lane *lane, struct dist__light *light) {
  * have enough to do, that will be put right by the next of them that is done, or by the watch. */
 static void call_for_help(const struct lane *lane) {
     int busy = count_serving();
-    if (busy == 0 || busy + (lane && lane->serves ? 0 : 1) < cpus) {
+    if (busy == 0 || busy + (lane && lane->serves ? 0 : 1) < (int)dist__cpus_cached()) {
         if (!dist__turn_is_free()) return; /* who gives one back then looks at the lanes */
         if (dist__pool_wake()) return;
     }
@@ -367,7 +364,9 @@ static unsigned serve_lane(struct lane *lane, bool (*should_stop)(void)) {
 
 /* Where there are CPUs for it, it stays awake a little: jobs that come one by one are then found
  * some at a time, without their submitters being disturbed at each. */
-static bool may_wait(void) { return cpus > 1 && count_serving() <= cpus; }
+static bool may_wait(void) {
+    return dist__cpus_cached() > 1 && count_serving() <= (int)dist__cpus_cached();
+}
 
 void dist__lanes_serve(bool (*should_stop)(void)) {
     int cancel_state = dist__cancel_disable();
@@ -434,7 +433,7 @@ bool dist__lanes_look(void) {
     bool ready = is_ready();
     if (ready && seen.ready && since < FEW && dist__turn_is_free()) {
         uint64_t cpu_ns = dist__cpu_ns(CLOCK_PROCESS_CPUTIME_ID), used = cpu_ns - seen.cpu_ns;
-        bool idle = used < DIST__TICK_NS / 4 * 3 * (uint64_t)cpus;
+        bool idle = used < DIST__TICK_NS / 4 * 3 * dist__cpus_cached();
         for (int k = 0; k < (since == 0 ? WAKES : idle ? 1 : 0); k++) dist__pool_wake();
     }
     if (ready) seen.cpu_ns = dist__cpu_ns(CLOCK_PROCESS_CPUTIME_ID);

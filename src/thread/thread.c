@@ -36,23 +36,23 @@ static bool opens_at_once(const struct dist__batch *batch) {
     return batch->workers_explicit || batch->kind == DIST__PAR_TASKS;
 }
 
+/* What is found out once: here, and not in the middle of a pool thread's search. No pthread_once:
+ * in the child of a fork that came in the middle of it, musl would wait for ever. */
 static void begin(void) {
-    dist__cpus_cached(); /* here, and not in the middle of a pool thread's search */
+    dist__cpus_cached();
     dist__ticks_per_us();
 }
 
-static pthread_once_t begun = PTHREAD_ONCE_INIT;
-
 static dist_status run(struct dist__batch *batch) {
     if (batch->control) {
-        pthread_once(&begun, begin);
+        begin();
         return dist__crew_run(batch);
     }
     if (batch->workers == 1) {
         run_alone(batch);
         return DIST_OK;
     }
-    pthread_once(&begun, begin);
+    begin();
     struct dist__caller *caller = dist__caller_self();
     bool at_once = opens_at_once(batch);
     uint32_t width = batch->workers <= DIST__POOL_MOST ? batch->workers : DIST__POOL_MOST + 1;
@@ -177,7 +177,7 @@ static struct dist__work *work_of(void *errand, unsigned k) {
 
 static void submit(struct dist__errand *errand) {
     _Static_assert(sizeof(struct dist__work) <= NEXT * sizeof *errand->link, "a work fits there");
-    pthread_once(&begun, begin);
+    begin();
     if (errand->of_pool ||
         atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < dist__turns_most())
         dist__pool_want(1);
@@ -191,7 +191,7 @@ static void run_in_team(struct dist__work *work) {
 
 static void submit_to_team(struct dist_pool *pool, struct dist__errand *errand) {
     struct dist__work *work = (struct dist__work *)errand->link;
-    pthread_once(&begun, begin);
+    begin();
     work->run = work->drop = run_in_team;
     dist__team_append(pool, work);
 }
