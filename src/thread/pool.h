@@ -29,6 +29,8 @@ void dist__pool_retract(bool (*mine)(struct dist__work *work, void *state), void
  * starts a thread whenever there is work that nobody awake will take. */
 void dist__pool_want(int threads);
 
+bool dist__pool_has_threads(void);
+
 /* True if a thread is awake and looks for work: telling it costs no system call. */
 bool dist__pool_is_hot(void);
 

@@ -140,13 +140,20 @@ static struct dist__work *work_of(void *errand, unsigned k) {
     return work;
 }
 
+static bool is_errand(struct dist__work *work, void *errand) {
+    return work == (struct dist__work *)((struct dist__errand *)errand)->link;
+}
+
 static void submit(struct dist__errand *errand) {
     _Static_assert(sizeof(struct dist__work) <= NEXT * sizeof *errand->link, "a work fits there");
     pthread_once(&begun, begin);
     if (errand->of_pool ||
         atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < most_errands())
         dist__pool_want(1);
+    bool of_pool = errand->of_pool; /* it may be done, and gone, any time from here on */
     dist__pool_submit(work_of, errand, 1);
+    /* a pool's end waits for its jobs: if there is no thread at all, this one does it */
+    if (of_pool && !dist__pool_has_threads()) dist__pool_retract(is_errand, errand);
 }
 
 static void run_in_team(struct dist__work *work) {
