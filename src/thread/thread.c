@@ -168,6 +168,15 @@ static void submit_to_team(struct dist_pool *pool, struct dist__errand *errand) 
     dist__team_append(pool, work);
 }
 
+static bool is_in_team(struct dist__work *work, void *unused) {
+    (void)unused;
+    return work->run == run_in_team;
+}
+
+static void clear_team(struct dist_pool *pool) {
+    dist__team_retract(pool, is_in_team, NULL);
+}
+
 static void rest(void) { dist__pool_want(0); }
 
 static void shutdown_threads(void) {
@@ -205,6 +214,7 @@ const struct dist__backend dist__backend_thread = {.name = "thread",
                                                    .pool_open = dist__team_open,
                                                    .pool_resize = dist__team_resize,
                                                    .pool_end = dist__team_end,
+                                                   .pool_clear = clear_team,
                                                    .pool_errand = submit_to_team,
                                                    .rest = rest,
                                                    .shutdown = shutdown_threads};
