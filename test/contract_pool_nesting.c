@@ -113,12 +113,18 @@ static int add_one(size_t index, void *ctx) {
     return 0;
 }
 
+static int add_slowly(size_t index, void *ctx) {
+    static _Thread_local uint32_t random = 1;
+    random_spin(&random, 5);
+    return add_one(index, ctx);
+}
+
 static int call_with_lock(size_t index, void *ctx) {
     struct nest *nest = ctx;
     (void)index;
     if (pthread_mutex_lock(&nest->lock)) return 1;
     enter(&nest->place);
-    dist_status status = dist_for(add_one, 2, .pool = nest->pool, .ctx = nest);
+    dist_status status = dist_for(add_slowly, 4, .pool = nest->pool, .ctx = nest);
     atomic_fetch_sub(&nest->place.running, 1);
     pthread_mutex_unlock(&nest->lock);
     return (int)status;
@@ -162,7 +168,7 @@ CASE_ON("G-05", a_lock_may_be_held_around_a_call, ON_INLINE | ON_THREAD, 60) {
             assert_int_equal(all[k].wrong, 0);
             done += all[k].done;
         }
-        assert_int_equal(counted(&nest->place.ended), 2 * done);
+        assert_int_equal(counted(&nest->place.ended), 4 * done);
         assert_int_equal(counted(&nest->place.most), 1);
         dist_pool_free(&nest->pool);
     }
