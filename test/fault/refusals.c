@@ -120,28 +120,56 @@ struct sort {
     dist_fn fn; /* NULL: the chunk function */
     dist_opts opts;
     bool fails; /* by itself, too: every failure is an item's */
+    enum { NO_POOL, IN_POOL, AS_JOB } pool;
 };
 
 #define OPTS(...)                                                                                  \
     { .size = sizeof(dist_opts), .workers = WORKERS, __VA_ARGS__ }
 static const struct sort sorts[] = {
-    {"plain", triple, OPTS(.chunk = 2), false},
-    {"retries", triple_the_second_time, OPTS(.retries = 1, .backoff = 1e-4), false},
+    {"plain", triple, OPTS(.chunk = 2), false, NO_POOL},
+    {"retries", triple_the_second_time, OPTS(.retries = 1, .backoff = 1e-4), false, NO_POOL},
     {"limits and hooks", triple,
-     OPTS(.timeout = 60, .task_timeout = 60, .on_start = hook, .on_finish = hook), false},
-    {"a rate", triple, OPTS(.rate = 1e5, .worker_init = init), false},
-    {"chunks that name", NULL, OPTS(.retries = 1, .chunk = 5), false},
+     OPTS(.timeout = 60, .task_timeout = 60, .on_start = hook, .on_finish = hook), false, NO_POOL},
+    {"a rate", triple, OPTS(.rate = 1e5, .worker_init = init), false, NO_POOL},
+    {"chunks that name", NULL, OPTS(.retries = 1, .chunk = 5), false, NO_POOL},
     {"abandoned", triple_the_second_time,
-     OPTS(.timeout = 60, .abandon = true, .names = name, .retries = 1), false},
-    {"failures kept", triple_the_second_time, OPTS(.silent = true, .timeout = 60), true},
-    {"nested calls", triple_nested, OPTS(.timeout = 60, .silent = true), true},
+     OPTS(.timeout = 60, .abandon = true, .names = name, .retries = 1), false, NO_POOL},
+    {"failures kept", triple_the_second_time, OPTS(.silent = true, .timeout = 60), true, NO_POOL},
+    {"nested calls", triple_nested, OPTS(.timeout = 60, .silent = true), true, NO_POOL},
+    {"in a pool", triple_the_second_time, OPTS(.retries = 1), false, IN_POOL},
+    {"a pool's job", triple, OPTS(.chunk = 2), false, AS_JOB},
 };
+
+static int look(size_t index, void *ctx) {
+    (void)ctx;
+    return index != dist_worker();
+}
+
+static dist_status call_in_pool(const struct sort *sort, dist_executor executor, dist_job **job) {
+    dist_opts opts = sort->opts;
+    dist_pool *pool = dist_pool_open(.executor = executor, .workers = WORKERS);
+    if (!pool) return dist_last_error()->status;
+    opts.pool = pool;
+    dist_status status = dist_each_worker(pool, look, NULL);
+    if (!status && sort->pool == AS_JOB) {
+        dist_job *own =
+            dist_map_async_fn(sort->fn, item, ITEMS, sizeof *item, out, sizeof *out, &opts);
+        status = own ? dist_job_finish(&own) : dist_last_error()->status;
+    } else if (!status) {
+        opts.job = job;
+        status = dist_map_fn(sort->fn, item, ITEMS, sizeof *item, out, sizeof *out, &opts);
+    }
+    dist_pool_free(&pool);
+    CHECK(!pool);
+    return status;
+}
 
 static dist_status call(const struct sort *sort, dist_executor executor, dist_job **job) {
     dist_opts opts = sort->opts;
     opts.executor = executor;
     opts.job = job;
     for (int i = 0; i < ITEMS; i++) out[i] = -1;
+    if (sort->pool) return call_in_pool(sort, executor, job);
     return sort->fn ? dist_map_fn(sort->fn, item, ITEMS, sizeof *item, out, sizeof *out, &opts)
                     : dist_map_chunks_fn(triple_chunk, item, ITEMS, sizeof *item, out, sizeof *out,
                                          &opts);
