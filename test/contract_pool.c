@@ -210,6 +210,58 @@ WORKER_CASE("M-20", terminate_wakes_those_who_wait) {
     dist_pool_free(&pool);
 }
 
+static int sleep_deep(void *result, const void *item, void *ctx) {
+    struct place *place = ctx;
+    (void)result, (void)item;
+    count(&place->begun);
+    while (!counted(&place->gate)) nap(0.001); /* it does not listen */
+    return 0;
+}
+
+WORKER_CASE("M-20", what_has_not_begun_ends_at_once) {
+    struct place *place = new_place();
+    dist_pool *pool = open_pool(1);
+    dist_job *deaf = dist_apply_async(sleep_deep, DIST_NONE, DIST_NONE, .pool = pool, .ctx = place);
+    assert_true(reaches(&place->begun, 1));
+    dist_job *one = dist_apply_async(visit, DIST_NONE, DIST_NONE, .pool = pool, .ctx = place);
+    dist_job *many = dist_map_async(visit, numbers(), 5, DIST_NONE, .pool = pool, .ctx = place);
+    assert_int_equal(dist_pool_terminate(pool), DIST_OK);
+    assert_int_equal(dist_job_state(one), DIST_CANCELLED);
+    assert_int_equal(dist_job_state(many), DIST_CANCELLED);
+    assert_int_equal(dist_job_finish(&one), DIST_CANCELLED);
+    assert_int_equal(dist_job_finish(&many), DIST_CANCELLED);
+    if (X == DIST_THREAD) assert_int_equal(dist_job_state(deaf), DIST_RUNNING);
+    count(&place->gate);
+    assert_int_equal(dist_job_finish(&deaf), DIST_CANCELLED);
+    dist_pool_free(&pool);
+}
+
+static void *call_deaf(void *arg) {
+    void **both = arg;
+    dist_apply(sleep_deep, DIST_NONE, DIST_NONE, .pool = both[0], .ctx = both[1]);
+    return NULL;
+}
+
+/* A call is no job: the one behind it counts as begun, but no worker has it. */
+WORKER_CASE("M-20", what_no_worker_has_taken_ends_at_once) {
+    struct place *place = new_place();
+    dist_pool *pool = open_pool(1);
+    void *both[2] = {pool, place};
+    pthread_t thread = begin_thread(call_deaf, both);
+    assert_true(reaches(&place->begun, 1));
+    dist_job *one = dist_apply_async(visit, DIST_NONE, DIST_NONE, .pool = pool, .ctx = place);
+    dist_job *many = dist_map_async(visit, numbers(), 5, DIST_NONE, .pool = pool, .ctx = place);
+    assert_int_equal(dist_pool_terminate(pool), DIST_OK);
+    assert_int_equal(dist_job_wait(one, 10), DIST_CANCELLED);
+    assert_int_equal(dist_job_wait(many, 10), DIST_CANCELLED);
+    assert_int_equal(dist_job_finish(&one), DIST_CANCELLED);
+    assert_int_equal(dist_job_finish(&many), DIST_CANCELLED);
+    assert_int_equal(counted(&place->ended), 0);
+    count(&place->gate);
+    pthread_join(thread, NULL);
+    dist_pool_free(&pool);
+}
+
 static void *call_and_stay(void *arg) {
     void **both = arg;
     dist_job *job = NULL;

@@ -287,3 +287,38 @@ WORKER_CASE("D-17", a_worker_that_leaves_closes_its_connection) {
     assert_int_equal(counted(&office->wrong), 0);
     for (int k = 0; k < WORKERS; k++) assert_int_equal(counted(&office->link[k].opened), k ? 9 : 1);
 }
+
+static int call_in_init(void **state, unsigned worker, void *user) {
+    struct office *office = user;
+    int out[3];
+    expect(office, dist_map(ten_times, numbers(), 3, out, .pool = office->pool) == DIST_OK);
+    expect(office, dist_worker() == worker && !dist_worker_state());
+    count(&office->link[worker].opened);
+    *state = &office->link[worker];
+    return 0;
+}
+
+static void call_in_exit(void *state, unsigned worker, void *user) {
+    struct office *office = user;
+    int out[3];
+    dist_status status = dist_map(ten_times, numbers(), 3, out, .pool = office->pool);
+    expect(office, status == DIST_OK || status == DIST_CLOSED);
+    expect(office, state == &office->link[worker]);
+    count(&office->link[worker].closed);
+}
+
+CASE_ON("G-04", workers_may_call_in_their_init_and_exit, ON_INLINE | ON_THREAD, 20) {
+    for (unsigned workers = 1; workers <= WORKERS; workers++) {
+        struct office *office = shared_memory(sizeof *office);
+        office->pool =
+            dist_pool_open(.executor = X, .workers = workers, .worker_init = call_in_init,
+                           .worker_exit = call_in_exit, .user = office);
+        int out[ITEMS];
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(dist_map(ten_times, numbers(), ITEMS, out, .pool = office->pool),
+                             DIST_OK);
+        if (X != DIST_INLINE) assert_int_equal(dist_pool_resize(office->pool, 1), DIST_OK);
+        dist_pool_free(&office->pool);
+        check_links(office, 0);
+    }
+}

@@ -199,6 +199,17 @@ POOL_CASE("G-20", a_thousand_pools_leave_nothing_behind) {
     if (!SANITIZED) assert_in_range(resident_pages(), 1, pages + 300);
 }
 
+/* Works of the call are in the list when it ends: workers find them while the pool is freed. */
+POOL_CASE("G-20", a_pool_may_be_freed_right_after_a_call) {
+    for (unsigned k = 0, wanted = rounds(30, 20); again(k, wanted); k++) {
+        dist_pool *pool = open_pool(300);
+        int out[40];
+        assert_int_equal(dist_map(ten_times, numbers(), 40, out, .pool = pool), DIST_OK);
+        dist_pool_free(&pool);
+        check_tens(out, 40);
+    }
+}
+
 /* ------------------------------------------------------------------ idle */
 
 static double cpu_seconds(void) {

@@ -193,6 +193,37 @@ WORKER_CASE("D-19", a_long_call_leaves_short_ones_their_turn) {
     }
 }
 
+static void *call_with_few(void *arg) {
+    struct caller *caller = arg;
+    for (unsigned k = 0; k < caller->calls; k++) {
+        int out[PRIME];
+        if (dist_map(ten_times, numbers(), PRIME, out, .pool = caller->pool, .workers = 2,
+                     .chunk = 1))
+            caller->wrong++;
+    }
+    return NULL;
+}
+
+/* Workers that take turns need nobody else. */
+CASE_ON("D-19", no_more_threads_come_than_there_is_work_for, ON_THREAD, 20) {
+    enum { CALLERS = 3 };
+    unsigned threads = threads_before();
+    dist_pool *pool = open_pool(200);
+    struct caller caller[CALLERS];
+    pthread_t thread[CALLERS];
+    for (int k = 0; k < CALLERS; k++) {
+        caller[k] = (struct caller){.pool = pool, .calls = rounds(20, 0)};
+        thread[k] = begin_thread(call_with_few, &caller[k]);
+    }
+    for (int k = 0; k < CALLERS; k++) {
+        pthread_join(thread[k], NULL);
+        assert_int_equal(caller[k].wrong, 0);
+    }
+    /* a few more: works of the call before may be in the list still */
+    assert_in_range(threads_down_to(threads + 50), 1, threads + 50);
+    dist_pool_free(&pool);
+}
+
 /* ------------------------------------------------------------------ resize */
 
 static void check_width(dist_pool *pool, unsigned workers) {

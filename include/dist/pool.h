@@ -6,17 +6,21 @@
  *
  *   Workers   A pool of n workers runs up to n tasks at once, never more, and really n of them, so
  *             n tasks may wait for each other. The calling thread only waits (but a task of the
- *             pool that makes a call runs it itself, with whatever workers are free). dist_worker()
- *             is the number of the worker in its pool; its .worker_init has run before its first
- *             task, and dist_worker_state() is the same in all its tasks, whatever their call.
+ *             pool that makes a call runs it itself, with whatever workers are free; so .abandon
+ *             has no effect there). dist_worker() is the number of the worker in its pool; its
+ *             .worker_init has run before its first task, and dist_worker_state() is the same in
+ *             all its tasks, whatever their call.
  *   Order     Jobs start in the order in which they were submitted.
- *   THREAD    Threads of its own, started when there is work for them (the first at once).
+ *   THREAD    Threads of its own, started when there is work for them (the first at once). A call
+ *             below a task of the pool (made by a task of a call that this task has made) may run
+ *             in the thread that makes it, as that task's worker, which waits meanwhile.
  *   PROCESS   Worker processes, forked from a small process that is itself forked when the pool is
  *             opened: they see memory as it was then. Items, tasks' arguments and names are copied
  *             for each call, results come back as bytes or in an arena, made before the pool or
  *             after it; .ctx is copied if .ctx_size tells its size, else the pointer must make
- * sense in memory as of the open, and so must functions. A worker that dies is replaced. INLINE The
- * calling thread; calls run one after another.
+ *             sense in memory as of the open, and so must functions. A worker that dies is
+ *             replaced.
+ *   INLINE    The calling thread; calls run one after another.
  *
  * A pool may be used by any thread of the process that opened it. In another process every function
  * gives DIST_UNSUPPORTED, and nothing hangs. */

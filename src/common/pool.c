@@ -200,9 +200,11 @@ void dist__hand_return(struct dist__record *lender, bool again) {
 int dist__hand_begin(struct dist__hand *hand, struct dist__record *record) {
     const dist_opts *opts = &hand->pool->opts;
     record->state = hand->state;
-    if (hand->ready) return 0;
+    if (hand->ready || hand->in_callback) return 0;
+    hand->in_callback = true;
     record->code = 0;
     int code = opts->worker_init ? opts->worker_init(&hand->state, hand->number, opts->user) : 0;
+    hand->in_callback = false;
     if (code) hand->state = NULL;
     hand->ready = !code;
     record->state = hand->state;
@@ -221,7 +223,9 @@ void dist__hand_end(struct dist__hand *hand) {
     dist__record_enter(&record, &batch, hand->number, DIST__ALONE);
     record.hand = hand;
     record.state = state;
+    hand->in_callback = true;
     opts->worker_exit(state, hand->number, opts->user);
+    hand->in_callback = false;
     dist__record_leave(&record);
 }
 
@@ -337,6 +341,10 @@ dist_status dist_pool_terminate(dist_pool *pool) {
         dist__job_drop(job);
         pthread_mutex_lock(&pool->lock);
     }
+    bool has_team = pool->team && !pool->ending; /* and keeps it: this counts as a foreman */
+    pthread_mutex_unlock(&pool->lock);
+    if (has_team && pool->backend->pool_clear) pool->backend->pool_clear(pool);
+    pthread_mutex_lock(&pool->lock);
     pool->foremen--;
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);

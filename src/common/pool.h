@@ -12,7 +12,8 @@
 struct dist__hand {
     struct dist_pool *pool;
     unsigned number;
-    bool ready; /* worker_init has run, worker_exit has not */
+    bool ready;       /* worker_init has run, worker_exit has not */
+    bool in_callback; /* one of these runs; what it calls in the pool finds no state */
     void *state;
 };
 

@@ -172,7 +172,7 @@ static void run_place(struct dist__work *work) {
         bool yields = dist__crew_work_in(place->crew, place->number, hand, DIST__TAKES_TURNS, NULL);
         if (yields &&
             dist__crew_move(place, DIST__TAKEN, DIST__INVITED)) { /* at the end of the queue */
-            dist__team_append(pool, work);
+            dist__team_give_back(pool, work);
             return;
         }
         dist__crew_free_place(place, DIST__TAKEN);

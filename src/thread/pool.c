@@ -67,6 +67,8 @@ static bool leaving(void) {
     return atomic_load_explicit(&self->leave, memory_order_acquire);
 }
 
+bool dist__pool_has_threads(void) { return load_int(&pool.live) > 0; }
+
 bool dist__pool_is_hot(void) {
     /* relaxed: a hint */
     return atomic_load_explicit(&pool.park.searching, memory_order_relaxed) > 0;

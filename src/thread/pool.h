@@ -36,6 +36,8 @@ bool dist__pool_will_see(void);
 /* Wakes or starts a thread. False: there is none to be had. */
 bool dist__pool_wake(void);
 
+bool dist__pool_has_threads(void);
+
 /* True if a thread is awake and looks for work: telling it costs no system call. */
 bool dist__pool_is_hot(void);
 

@@ -171,8 +171,8 @@ static int start_member(struct team *team, struct member *member) {
     return error;
 }
 
-/* With the lock held: one more, if there is room. 0, or an errno if there is none at all. At the end
- * those that are there do what is left: somebody joins them. */
+/* With the lock held: one more, if there is room. 0, or an errno if there is none at all. At the
+ * end those that are there do what is left: somebody joins them. */
 static int start_another(struct team *team) {
     int error = 0;
     bool room = !team->ending && team->active < size_of(team);
@@ -229,6 +229,19 @@ static struct dist__work *only(void *work, unsigned k) {
 
 void dist__team_append(struct dist_pool *pool, struct dist__work *work) {
     dist__team_submit(pool, only, work, 1, false);
+}
+
+void dist__team_give_back(struct dist_pool *pool, struct dist__work *work) {
+    struct team *team = pool->team;
+    pthread_mutex_lock(&team->lock);
+    bool takes_another = !dist__record_current() && self->hand.number < size_of(team);
+    if (takes_another) {
+        append(&team->queue, &work->node);
+        add_queued(team, 1);
+    } else {
+        push(team, work);
+    }
+    pthread_mutex_unlock(&team->lock);
 }
 
 /* Moves those that are meant from one queue to another. Returns how many. */

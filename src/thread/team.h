@@ -20,6 +20,10 @@ int dist__team_submit(struct dist_pool *pool, struct dist__work *(*next)(void *s
 /* Appends one. */
 void dist__team_append(struct dist_pool *pool, struct dist__work *work);
 
+/* By a worker: the same for the work that it has run, to take another for it. That needs no further
+ * worker. */
+void dist__team_give_back(struct dist_pool *pool, struct dist__work *work);
+
 /* Takes back all works for which mine(work, state) holds, and drops them. */
 void dist__team_retract(struct dist_pool *pool, bool (*mine)(struct dist__work *work, void *state),
                         void *state);

@@ -175,13 +175,20 @@ static struct dist__work *work_of(void *errand, unsigned k) {
     return work;
 }
 
+static bool is_errand(struct dist__work *work, void *errand) {
+    return work == (struct dist__work *)((struct dist__errand *)errand)->link;
+}
+
 static void submit(struct dist__errand *errand) {
     _Static_assert(sizeof(struct dist__work) <= NEXT * sizeof *errand->link, "a work fits there");
     begin();
     if (errand->of_pool ||
         atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < dist__turns_most())
         dist__pool_want(1);
+    bool of_pool = errand->of_pool; /* it may be done, and gone, any time from here on */
     dist__pool_submit(work_of, errand, 1);
+    /* a pool's end waits for its jobs: if there is no thread at all, this one does it */
+    if (of_pool && !dist__pool_has_threads()) dist__pool_retract(is_errand, errand);
 }
 
 static void run_in_team(struct dist__work *work) {
@@ -194,6 +201,15 @@ static void submit_to_team(struct dist_pool *pool, struct dist__errand *errand) 
     begin();
     work->run = work->drop = run_in_team;
     dist__team_append(pool, work);
+}
+
+static bool is_in_team(struct dist__work *work, void *unused) {
+    (void)unused;
+    return work->run == run_in_team;
+}
+
+static void clear_team(struct dist_pool *pool) {
+    dist__team_retract(pool, is_in_team, NULL);
 }
 
 static void rest(void) { dist__pool_want(0); }
@@ -241,6 +257,7 @@ const struct dist__backend dist__backend_thread = {.name = "thread",
                                                    .pool_open = dist__team_open,
                                                    .pool_resize = dist__team_resize,
                                                    .pool_end = dist__team_end,
+                                                   .pool_clear = clear_team,
                                                    .pool_errand = submit_to_team,
                                                    .rest = rest,
                                                    .shutdown = shutdown_threads};

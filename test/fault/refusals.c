@@ -137,23 +137,52 @@ struct sort {
     dist_opts opts;
     bool fails;   /* by itself, too: every failure is an item's */
     bool reduces; /* with all of out for its result */
+    enum { NO_POOL, IN_POOL, AS_JOB } pool;
 };
 
 #define OPTS(...)                                                                                  \
     { .size = sizeof(dist_opts), .workers = WORKERS, __VA_ARGS__ }
 static const struct sort sorts[] = {
-    {"plain", triple, OPTS(.chunk = 2), false, false},
-    {"retries", triple_the_second_time, OPTS(.retries = 1, .backoff = 1e-4), false, false},
+    {"plain", triple, OPTS(.chunk = 2), false, false, NO_POOL},
+    {"retries", triple_the_second_time, OPTS(.retries = 1, .backoff = 1e-4), false, false, NO_POOL},
     {"limits and hooks", triple,
-     OPTS(.timeout = 60, .task_timeout = 60, .on_start = hook, .on_finish = hook), false, false},
-    {"a rate", triple, OPTS(.rate = 1e5, .worker_init = init), false, false},
-    {"chunks that name", NULL, OPTS(.retries = 1, .chunk = 5), false, false},
+     OPTS(.timeout = 60, .task_timeout = 60, .on_start = hook, .on_finish = hook), false, false,
+     NO_POOL},
+    {"a rate", triple, OPTS(.rate = 1e5, .worker_init = init), false, false, NO_POOL},
+    {"chunks that name", NULL, OPTS(.retries = 1, .chunk = 5), false, false, NO_POOL},
     {"abandoned", triple_the_second_time,
-     OPTS(.timeout = 60, .abandon = true, .names = name, .retries = 1), false, false},
-    {"failures kept", triple_the_second_time, OPTS(.silent = true, .timeout = 60), true, false},
-    {"a reduction", NULL, OPTS(.retries = 1, .chunk = 5), false, true},
-    {"nested calls", triple_nested, OPTS(.timeout = 60, .silent = true), true, false},
+     OPTS(.timeout = 60, .abandon = true, .names = name, .retries = 1), false, false, NO_POOL},
+    {"failures kept", triple_the_second_time, OPTS(.silent = true, .timeout = 60), true, false,
+     NO_POOL},
+    {"a reduction", NULL, OPTS(.retries = 1, .chunk = 5), false, true, NO_POOL},
+    {"nested calls", triple_nested, OPTS(.timeout = 60, .silent = true), true, false, NO_POOL},
+    {"in a pool", triple_the_second_time, OPTS(.retries = 1), false, false, IN_POOL},
+    {"a pool's job", triple, OPTS(.chunk = 2), false, false, AS_JOB},
 };
+
+static int look(size_t index, void *ctx) {
+    (void)ctx;
+    return index != dist_worker();
+}
+
+static dist_status call_in_pool(const struct sort *sort, dist_executor executor, dist_job **job) {
+    dist_opts opts = sort->opts;
+    dist_pool *pool = dist_pool_open(.executor = executor, .workers = WORKERS);
+    if (!pool) return dist_last_error()->status;
+    opts.pool = pool;
+    dist_status status = dist_each_worker(pool, look, NULL);
+    if (!status && sort->pool == AS_JOB) {
+        dist_job *own =
+            dist_map_async_fn(sort->fn, item, ITEMS, sizeof *item, out, sizeof *out, &opts);
+        status = own ? dist_job_finish(&own) : dist_last_error()->status;
+    } else if (!status) {
+        opts.job = job;
+        status = dist_map_fn(sort->fn, item, ITEMS, sizeof *item, out, sizeof *out, &opts);
+    }
+    dist_pool_free(&pool);
+    CHECK(!pool);
+    return status;
+}
 
 static dist_status call(const struct sort *sort, dist_executor executor, dist_job **job) {
     dist_opts opts = sort->opts;
@@ -165,6 +194,7 @@ static dist_status call(const struct sort *sort, dist_executor executor, dist_jo
         return dist_reduce_fn(triple_some, join_triples, item, ITEMS, sizeof *item, out, sizeof out,
                               &opts);
     }
+    if (sort->pool) return call_in_pool(sort, executor, job);
     return sort->fn ? dist_map_fn(sort->fn, item, ITEMS, sizeof *item, out, sizeof *out, &opts)
                     : dist_map_chunks_fn(triple_chunk, item, ITEMS, sizeof *item, out, sizeof *out,
                                          &opts);
