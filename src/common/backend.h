@@ -53,10 +53,10 @@ struct dist__backend {
 
     /* Pools (common/pool.h); NULL, all: there are none. open: makes pool->team, with room for
      * pool->workers; a refusal if not even one can be had. A batch with a pool runs in its team.
-     * resize: under the pool's lock. end: nothing is under way; its workers end and the team is
-     * freed. errand: has a worker of the team run it; NULL: any thread does. clear: runs errands
-     * that no worker has taken yet here and now, when there is nothing left to do in them; may be
-     * NULL. */
+     * resize: under the pool's lock. end: nothing is under way; in any thread, its workers end
+     * and the team is freed. errand: has a worker of the team run it; NULL: any thread does. clear:
+     * runs errands that no worker has taken yet here and now, when there is nothing left to do in
+     * them; may be NULL. */
     dist_status (*pool_open)(struct dist_pool *pool);
     dist_status (*pool_resize)(struct dist_pool *pool, unsigned workers);
     void (*pool_end)(struct dist_pool *pool);

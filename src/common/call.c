@@ -358,8 +358,8 @@ dist_status dist_for_fn(dist_index_fn fn, size_t n, const dist_opts *opts) {
 dist_status dist_each_worker(dist_pool *pool, dist_index_fn fn, void *ctx) {
     if (!pool) return dist__refuse(DIST_INVALID, 0, "pool: is NULL");
     if (!fn) return dist__refuse(DIST_INVALID, 0, "fn: is NULL");
-    if (dist__pool_is_inside(
-            pool)) /* others may do the same, each waiting for the other's worker */
+    /* others may do the same, each waiting for the other's worker */
+    if (dist__pool_is_inside(pool))
         return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
     dist_opts opts = {.size = sizeof opts, .pool = pool, .ctx = ctx};
     struct dist__batch batch;
