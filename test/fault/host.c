@@ -188,6 +188,7 @@ static void descriptors_closed(void) {
 /* The same while a call runs: pidfds are among them. */
 static void descriptors_closed_in_a_call(void) {
     enum { FILES = 32 };
+    if (THREAD_SANITIZED) skip("it takes that for a race");
     prepare();
     dist_pool *pool = open_pool(WORKERS);
     dist_job *job = dist_map_async(map_for_ever, item, WORKERS, out, .pool = pool, .silent = true);
@@ -321,6 +322,7 @@ static void room_for_the_nursery_only(void) {
 }
 
 static void room_for_one_worker(void) {
+    if (THREAD_SANITIZED) skip("the nursery has a thread of its sanitizer, too");
     prepare();
     become_user_with(OWN_TASKS + 2);
     dist_pool *pool = open_pool(WORKERS);

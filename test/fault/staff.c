@@ -177,7 +177,7 @@ static void places_are_not_lost(void) {
         if (getppid() != test) _exit(0);
         size_t count = workers_of(nursery, child, N(child));
         if (count) kill(child[random_below((uint32_t)count)], SIGKILL);
-        nap(1e-6 * random_below(1000));
+        nap(1e-6 * random_below(SANITIZED ? 40000 : 1000));
     }
     unsigned calls = 0, crashed = 0;
     for (double limit = now() + (SANITIZED ? 4 : 2); now() < limit; calls++) {
