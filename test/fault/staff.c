@@ -99,8 +99,10 @@ static void nursery_killed_between_calls(void) {
     for (int round = 0; round < 10; round++) {
         check_usable(pool);
         pid_t nursery = nursery_of(getpid());
+        pid_t worker[8];
+        size_t count = workers_of(nursery, worker, N(worker));
         CHECK(kill(nursery, SIGKILL) == 0);
-        if (round % 2) CHECK(gone(nursery, 2));
+        for (size_t k = 0; k < count; k++) CHECK(gone(worker[k], 2));
     }
     check_usable(pool);
     dist_pool_free(&pool);
@@ -162,6 +164,7 @@ static void nursery_dies_again_and_again(void) {
     }
     kill(killer, SIGKILL);
     CHECK(gone(killer, 1));
+    nap(0.1); /* workers of the last one that it has killed */
     check_usable(pool);
     dist_pool_free(&pool);
 }
@@ -267,6 +270,7 @@ static void nursery_stopped(void) {
     dist_pool *pool = open_pool(2);
     check_usable(pool);
     pid_t nursery = nursery_of(getpid()), worker[2];
+    await_workers(nursery, 2);
     CHECK(workers_of(nursery, worker, 2) == 2);
     CHECK(kill(nursery, SIGSTOP) == 0);
     check_usable(pool); /* its workers are all there is to it */
