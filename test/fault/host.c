@@ -63,7 +63,7 @@ static void check_usable(dist_pool *pool) {
 
 /* ------------------------------------------------------------------ the host ends */
 
-enum end { BY_KILL, BY_EXIT, BY_QUICK_EXIT, BY_ABORT, BY_EXEC, ENDS };
+enum end { BY_KILL, BY_EXIT, BY_QUICK_EXIT, BY_ABORT, BY_TERMINAL, BY_EXEC, ENDS };
 
 struct plan {
     enum end end;
@@ -87,6 +87,7 @@ static void *run_for_ever(void *unused) {
 
 _Noreturn static void be_host(const struct plan *plan, int line) {
     pthread_t thread;
+    if (plan->end == BY_TERMINAL) setpgid(0, 0);
     if (plan->other_thread) {
         CHECK(pthread_create(&thread, NULL, open_in_thread, NULL) == 0);
         pthread_join(thread, NULL);
@@ -112,6 +113,7 @@ _Noreturn static void be_host(const struct plan *plan, int line) {
     case BY_KILL: raise(SIGKILL); break;
     case BY_EXIT: exit(0);
     case BY_ABORT: abort();
+    case BY_TERMINAL: kill(0, SIGINT); break; /* to all processes there */
     case BY_EXEC: execl("/bin/sleep", "sleep", "3", (char *)NULL); break;
     case BY_QUICK_EXIT:
     case ENDS: break;
