@@ -140,7 +140,7 @@ static void end_host(const struct plan *plan) {
 
 static void host_ends(void) {
     prepare();
-    for (int end = 0; end < ENDS; end++)
+    for (enum end end = BY_KILL; end < ENDS; end++)
         for (int busy = 0; busy < 2; busy++) {
             end_host(&(struct plan){.end = end, .busy = busy});
             end_host(&(struct plan){.end = end, .busy = busy, .other_thread = true});
