@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { WORKERS = 3, ITEMS = 400 };
@@ -107,6 +109,23 @@ static void nursery_killed_between_calls(void) {
     check_usable(pool);
     dist_pool_free(&pool);
     check_footprint(before);
+}
+
+/* A host that adopts orphans is left with none. */
+static void nursery_killed_in_a_reaper(void) {
+    prepare();
+    CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+    dist_pool *pool = open_pool(WORKERS);
+    for (int round = 0; round < 3; round++) {
+        check_usable(pool);
+        await_workers(nursery_of(getpid()), WORKERS);
+        nap(0.05); /* they are ready, too */
+        CHECK(kill(nursery_of(getpid()), SIGKILL) == 0);
+        nap(0.05);
+        if (round < 2) check_usable(pool);
+    }
+    dist_pool_free(&pool);
+    CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
 }
 
 struct killer {
@@ -423,6 +442,7 @@ static void each_worker_with_deaths(void) {
 
 static const struct fault_case cases[] = {
     {"the nursery is killed between calls", nursery_killed_between_calls, 20},
+    {"the nursery is killed, and its host adopts orphans", nursery_killed_in_a_reaper, 20},
     {"the nursery is killed during calls", nursery_killed_during_calls, 40},
     {"the nursery is killed again and again", nursery_dies_again_and_again, 20},
     {"places are not lost with those who die on the way", places_are_not_lost, 20},
