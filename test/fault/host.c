@@ -235,6 +235,15 @@ static void calls_with_crashes(dist_pool *pool) {
     dist_job_finish(&job);
 }
 
+/* And with it its workers: the next call shall not meet one that is about to die. */
+static void kill_nursery(void) {
+    pid_t nursery, worker[8];
+    CHECK(children_of(getpid(), &nursery, 1) == 1);
+    size_t count = children_of(nursery, worker, N(worker));
+    CHECK(kill(nursery, SIGKILL) == 0);
+    for (size_t k = 0; k < count; k++) CHECK(gone(worker[k], 2));
+}
+
 static void host_reaps_everything(void) {
     prepare();
     pthread_t thread;
@@ -242,11 +251,9 @@ static void host_reaps_everything(void) {
     CHECK(pthread_create(&thread, NULL, reap_everything, NULL) == 0);
     dist_pool *pool = open_pool(WORKERS);
     for (int round = 0; round < 5; round++) {
-        pid_t nursery;
         check_usable(pool);
         calls_with_crashes(pool);
-        CHECK(children_of(getpid(), &nursery, 1) == 1);
-        kill(nursery, SIGKILL);
+        kill_nursery();
     }
     check_usable(pool);
     dist_pool_free(&pool);
@@ -259,11 +266,9 @@ static void host_ignores_sigchld(void) {
     signal(SIGCHLD, SIG_IGN);
     dist_pool *pool = open_pool(WORKERS);
     for (int round = 0; round < 5; round++) {
-        pid_t nursery;
         check_usable(pool);
         calls_with_crashes(pool);
-        CHECK(children_of(getpid(), &nursery, 1) == 1);
-        kill(nursery, SIGKILL);
+        kill_nursery();
     }
     dist_pool_free(&pool);
 }
