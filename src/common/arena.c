@@ -87,6 +87,8 @@ static struct {
     pid_t owner;
 } common = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+enum { FAIR_ARENAS = 16 };
+static const size_t DEFAULT_RESERVE = (size_t)64 << 30;
 static const size_t MOST_COMMON = (size_t)1 << 42, LEAST_COMMON = (size_t)1 << 20;
 
 static void renew_lock(void) { common.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; }
@@ -103,12 +105,19 @@ void dist__arena_share(void) {
     pthread_mutex_unlock(&common.lock);
 }
 
+/* Room for one that leaves some for others, where the common memory is small. */
+static size_t fair_room(void) {
+    size_t room = DEFAULT_RESERVE;
+    while (room > common.heap.size / FAIR_ARENAS && room / 2 >= LEAST_RESERVE) room /= 2;
+    return room;
+}
+
 /* An arena in the common memory, or NULL if there is none, or no room in it. */
 static struct dist_arena *common_arena(size_t reserve, size_t page) {
-    size_t size = round_up(LINE + reserve, page);
     unsigned char *base = NULL;
     pthread_mutex_lock(&common.lock);
     bool open = common.owner == getpid() && common.heap.base;
+    size_t size = round_up(LINE + (reserve ? reserve : fair_room()), page);
     struct dist_arena *arena = open ? calloc(1, sizeof *arena) : NULL;
     if (arena) base = dist__heap_take(&common.heap, size);
     pthread_mutex_unlock(&common.lock);
@@ -169,8 +178,8 @@ dist_arena *dist_arena_new(size_t reserve) {
         dist__refuse(DIST_INVALID, 0, "reserve: %zu bytes exceed memory", reserve);
         return NULL;
     }
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = reserve ? reserve : (size_t)64 << 30;
-    struct dist_arena *arena = common_arena(room, page);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = reserve ? reserve : DEFAULT_RESERVE;
+    struct dist_arena *arena = common_arena(reserve, page);
     while (!arena && !(arena = map_arena(room, page)) && room / 2 >= LEAST_RESERVE) room /= 2;
     if (!arena) dist__refuse(DIST_NOMEM, errno, "no memory to reserve %zu bytes", room);
     else errno = saved;

@@ -172,11 +172,13 @@ bool dist__single_threaded(void) {
 }
 
 unsigned dist__thread_count(void) {
-    char text[2048];
+    enum { FIELD = 18 }; /* after the name, which may hold anything */
+    char text[1024];
     if (dist__single_threaded()) return 1;
-    dist__read_file("/proc/self/status", text, sizeof text);
-    const char *line = strstr(text, "\nThreads:");
-    return line ? (unsigned)strtoul(line + strlen("\nThreads:"), NULL, 10) : 0;
+    dist__read_file("/proc/self/stat", text, sizeof text);
+    const char *at = strrchr(text, ')');
+    for (int k = 0; at && k < FIELD; k++) at = strchr(at + 1, ' ');
+    return at ? (unsigned)strtoul(at, NULL, 10) : 0;
 }
 
 const char *dist__signal_name(int number, char buffer[static 16]) {

@@ -181,6 +181,13 @@ static inline uint64_t dist__life_read(struct dist__life *life) {
     return atomic_load_explicit(&life->word, memory_order_acquire);
 }
 
+/* Host: is one on its way, forked and not yet there? */
+static inline bool dist__life_is_expected(struct dist__life *life) {
+    /* relaxed: a number to look at */
+    return atomic_load_explicit(&life->births, memory_order_relaxed) >
+           dist__life_read(life) / DIST__LIFE_STATES;
+}
+
 /* Of whom life_read, before and after, says that it is LIVE. */
 static inline int32_t dist__life_pid(struct dist__life *life) {
     /* acquire: if it is a later one's already, the look after it tells; pairs with [pid] */

@@ -57,8 +57,12 @@ static void give_birth(struct nursery *n, unsigned k) {
         leave_to_worker(n);
         dist__resident_main(n->staff, k, child->generation, self);
     }
-    if (pid > 0) child->pid = pid;
-    else child->earliest_ns = dist__now_ns() + MOST_PAUSE_MS * UINT64_C(1000000);
+    if (pid > 0) {
+        child->pid = pid;
+        return;
+    }
+    dist__life_end(&n->staff->life[k], child->generation, 0); /* none is to be expected */
+    child->earliest_ns = dist__now_ns() + MOST_PAUSE_MS * UINT64_C(1000000);
 }
 
 static bool is_closing(const struct nursery *n) {

@@ -15,8 +15,9 @@ enum {
     OBITUARY_NS = 1000000000,  /* from a worker's end until the nursery has told how */
     OBITUARY_LOOK_NS = 50000,  /* between looks whether it has */
     UNATTENDED_NS = 100000000, /* without a worker in the call, before their lives are doubted */
-    DESERTED_NS = 1000000000   /* without any worker, and the call gives up */
+    DESERTED_NS = 1000000000   /* without any worker, and the call gives up; */
 };
+static const uint64_t EXPECTED_NS = 10000000000; /* if some are on their way: so long */
 
 static struct dist__seat *seat_of(const struct dist__supervisor *s, unsigned place) {
     return dist__seat_of(s->staff, place, s->slot);
@@ -183,7 +184,10 @@ static bool is_deserted(struct dist__supervisor *s) {
     any = dist__staff_is_alive(s->staff) && any;
     if (any) s->deserted_ns = 0;
     else if (s->deserted_ns == 0) s->deserted_ns = now;
-    return !any && now - s->deserted_ns > DESERTED_NS;
+    if (any || now - s->deserted_ns <= DESERTED_NS) return false;
+    for (unsigned k = 0; k < s->width && !any; k++)
+        any = dist__life_is_expected(&s->staff->life[k]);
+    return !any || now - s->deserted_ns > EXPECTED_NS;
 }
 
 void dist__seats_refresh(struct dist__supervisor *s) {

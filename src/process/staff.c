@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -117,10 +119,33 @@ void dist__staff_prod(struct dist__staff *staff) {
     pthread_mutex_unlock(&staff->lock);
 }
 
+/* Is it still the worker that has had this pid, and not somebody with the same? */
+static bool is_worker(pid_t pid, unsigned number) {
+    char path[32], name[20], text[20];
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    snprintf(name, sizeof name, "dist-prc-%u\n", number);
+    dist__read_file(path, text, sizeof text);
+    return strcmp(text, name) == 0;
+}
+
+/* A host that adopts orphans has those that its nursery left; nobody else would wait for them. */
+static void reap_orphans(struct dist__staff *staff) {
+    int adopts = 0;
+    if (getpid() != 1 && (prctl(PR_GET_CHILD_SUBREAPER, &adopts) || !adopts)) return;
+    for (unsigned k = 0; k < staff->room; k++) {
+        if (dist__life_read(&staff->life[k]) % DIST__LIFE_STATES != DIST__LIFE_LIVE) continue;
+        pid_t pid = dist__life_pid(&staff->life[k]);
+        if (is_worker(pid, k)) dist__reap(pid, -1);
+    }
+}
+
 /* Its workers die with it, by PR_SET_PDEATHSIG; a new one takes their numbers when they have. */
 bool dist__staff_is_alive(struct dist__staff *staff) {
     pthread_mutex_lock(&staff->lock);
-    if (staff->nursery && dist__has_ended(staff->nursery)) bury_nursery(staff);
+    if (staff->nursery && dist__has_ended(staff->nursery)) {
+        bury_nursery(staff);
+        reap_orphans(staff);
+    }
     if (!staff->nursery) start_nursery(staff);
     bool alive = staff->nursery != 0;
     pthread_mutex_unlock(&staff->lock);
@@ -222,5 +247,6 @@ void dist__staff_end(struct dist_pool *pool) {
     tell_all(staff);
     dist__staff_prod(staff);
     if (staff->nursery) bury_nursery(staff);
+    reap_orphans(staff); /* if it was not the last to go */
     free_staff(staff);
 }

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { WORKERS = 3, ITEMS = 400 };
@@ -99,12 +101,31 @@ static void nursery_killed_between_calls(void) {
     for (int round = 0; round < 10; round++) {
         check_usable(pool);
         pid_t nursery = nursery_of(getpid());
+        pid_t worker[8];
+        size_t count = workers_of(nursery, worker, N(worker));
         CHECK(kill(nursery, SIGKILL) == 0);
-        if (round % 2) CHECK(gone(nursery, 2));
+        for (size_t k = 0; k < count; k++) CHECK(gone(worker[k], 2));
     }
     check_usable(pool);
     dist_pool_free(&pool);
     check_footprint(before);
+}
+
+/* A host that adopts orphans is left with none. */
+static void nursery_killed_in_a_reaper(void) {
+    prepare();
+    CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+    dist_pool *pool = open_pool(WORKERS);
+    for (int round = 0; round < 3; round++) {
+        check_usable(pool);
+        await_workers(nursery_of(getpid()), WORKERS);
+        nap(0.05); /* they are ready, too */
+        CHECK(kill(nursery_of(getpid()), SIGKILL) == 0);
+        nap(0.05);
+        if (round < 2) check_usable(pool);
+    }
+    dist_pool_free(&pool);
+    CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
 }
 
 struct killer {
@@ -162,6 +183,7 @@ static void nursery_dies_again_and_again(void) {
     }
     kill(killer, SIGKILL);
     CHECK(gone(killer, 1));
+    nap(0.1); /* workers of the last one that it has killed */
     check_usable(pool);
     dist_pool_free(&pool);
 }
@@ -177,7 +199,7 @@ static void places_are_not_lost(void) {
         if (getppid() != test) _exit(0);
         size_t count = workers_of(nursery, child, N(child));
         if (count) kill(child[random_below((uint32_t)count)], SIGKILL);
-        nap(1e-6 * random_below(1000));
+        nap(1e-6 * random_below(SANITIZED ? 40000 : 1000));
     }
     unsigned calls = 0, crashed = 0;
     for (double limit = now() + (SANITIZED ? 4 : 2); now() < limit; calls++) {
@@ -267,6 +289,7 @@ static void nursery_stopped(void) {
     dist_pool *pool = open_pool(2);
     check_usable(pool);
     pid_t nursery = nursery_of(getpid()), worker[2];
+    await_workers(nursery, 2);
     CHECK(workers_of(nursery, worker, 2) == 2);
     CHECK(kill(nursery, SIGSTOP) == 0);
     check_usable(pool); /* its workers are all there is to it */
@@ -419,6 +442,7 @@ static void each_worker_with_deaths(void) {
 
 static const struct fault_case cases[] = {
     {"the nursery is killed between calls", nursery_killed_between_calls, 20},
+    {"the nursery is killed, and its host adopts orphans", nursery_killed_in_a_reaper, 20},
     {"the nursery is killed during calls", nursery_killed_during_calls, 40},
     {"the nursery is killed again and again", nursery_dies_again_and_again, 20},
     {"places are not lost with those who die on the way", places_are_not_lost, 20},
