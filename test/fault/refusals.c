@@ -277,6 +277,7 @@ static void refuse_all(unsigned what, bool ever) {
         for (size_t s = 0; s < N(sorts); s++) {
             /* each of these waits 5 s for a thread: crew.c does that once */
             if (sorts[s].opts.abandon && ever) continue;
+            if (sorts[s].pool && executors[k] == DIST_PROCESS) continue; /* below */
             if (call(&sorts[s], executors[k], NULL) == DIST_UNSUPPORTED) continue;
             requests += refuse_one_by_one(&sorts[s], executors[k], what, ever);
         }
@@ -292,8 +293,8 @@ static void others_from_then_on(void) { refuse_all(OTHERS, true); }
 /* ------------------------------------------------------------------ pools of processes */
 
 /* One call of each sort; those with a worker_init have it in the pool. */
-static void call_in_pool(const struct sort *sort, dist_pool *pool, dist_status *status,
-                         dist_job **job) {
+static void call_in_open_pool(const struct sort *sort, dist_pool *pool, dist_status *status,
+                              dist_job **job) {
     dist_opts opts = sort->opts;
     opts.pool = pool;
     opts.executor = DIST_DEFAULT;
@@ -316,13 +317,13 @@ static bool pool_with_refusal(const struct sort *sort, unsigned what, bool in_ca
     dist_pool *pool = dist_pool_open(.executor = DIST_PROCESS, .workers = WORKERS);
     *kinds = pool ? what : 0;
     CHECK(pool || (!in_call && dist_last_error()->message[0]));
-    if (pool) call_in_pool(sort, pool, &status, number % 2 ? &job : NULL);
+    if (pool) call_in_open_pool(sort, pool, &status, number % 2 ? &job : NULL);
     *kinds = 0;
     if (pool) check_results(sort, status, job);
     dist_job_finish(&job);
     bool any = atomic_load(refused) > 0;
     if (pool && number % 4 == 0) {
-        call_in_pool(sort, pool, &status, NULL);
+        call_in_open_pool(sort, pool, &status, NULL);
         CHECK(status == DIST_OK);
         for (int i = 0; i < ITEMS; i++) CHECK(sort->fails || out[i] == 3L * i);
     }
@@ -341,6 +342,7 @@ static void refuse_in_pools(bool ever) {
     from_then_on = ever;
     for (size_t s = 0; s < N(sorts); s++) {
         if (sorts[s].opts.names || sorts[s].fn == triple_nested) continue;
+        if (sorts[s].pool || sorts[s].reduces) continue;
         for (int in_call = 0; in_call < 2; in_call++)
             for (long number = 1;; number += THREAD_SANITIZED ? 1 + random_below(5) : 1) {
                 CHECK(number < REQUESTS_MOST);
