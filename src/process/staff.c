@@ -121,9 +121,9 @@ void dist__staff_prod(struct dist__staff *staff) {
 
 /* Is it still the worker that has had this pid, and not somebody with the same? */
 static bool is_worker(pid_t pid, unsigned number) {
-    char path[32], name[20], text[20];
+    char path[32], name[32], text[32];
     snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-    snprintf(name, sizeof name, "dist-prc-%u\n", number);
+    snprintf(name, sizeof name, "dist-prc-%u\n", number % 1000000); /* see dist__thread_name */
     dist__read_file(path, text, sizeof text);
     return strcmp(text, name) == 0;
 }
