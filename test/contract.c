@@ -50,18 +50,19 @@ static dist_pool *open_pool(void) {
 }
 
 /* Worker processes see memory as of the open, and cases change it between their calls: each has a
- * pool of its own. The one before goes if nothing runs in it; else it stays as long as the case. */
+ * pool of its own. This thread's one before goes if nothing runs in it; else it stays as long as
+ * the case. */
 static dist_pool *fresh_pool(void) {
-    dist_pool *before = common.pool;
+    static _Thread_local dist_pool *before;
     if (before && dist_pool_wait(before, 0) == DIST_OK) dist_pool_free(&before);
-    return open_pool();
+    return before = open_pool();
 }
 
 dist_pool *contract_pool(void) {
     if (!in_pools || common.maker != getpid()) return NULL;
+    if (X == DIST_PROCESS) return fresh_pool();
     pthread_mutex_lock(&common.lock);
-    if (X == DIST_PROCESS) common.pool = fresh_pool();
-    else if (!common.pool) common.pool = open_pool();
+    if (!common.pool) common.pool = open_pool();
     dist_pool *pool = common.pool;
     pthread_mutex_unlock(&common.lock);
     return pool;
