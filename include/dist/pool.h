@@ -18,8 +18,9 @@
  *             opened: they see memory as it was then. Items, tasks' arguments and names are copied
  *             for each call, results come back as bytes or in an arena, made before the pool or
  *             after it; .ctx is copied if .ctx_size tells its size, else the pointer must make
- *             sense in memory as of the open, and so must functions. A worker that dies is
- *             replaced.
+ *             sense in memory as of the open, and so must functions. (DIST_TASK takes the size of
+ *             what its argument points to: one byte of a string. Fill in .arg_size for those.) A
+ *             worker that dies is replaced.
  *   INLINE    The calling thread; calls run one after another.
  *
  * A pool may be used by any thread of the process that opened it. In another process every function
