@@ -335,7 +335,9 @@ static bool pool_with_refusal(const struct sort *sort, unsigned what, bool in_ca
 static void refuse_in_pools(bool ever) {
     enum { REQUESTS_MOST = 500 };
     unsigned requests = 0;
-    if (!dist_pool_open(.executor = DIST_PROCESS, .workers = 1)) skip("no processes");
+    dist_pool *any = dist_pool_open(.executor = DIST_PROCESS, .workers = 1);
+    if (!any) skip("no processes");
+    dist_pool_free(&any);
     refused = shared_memory(sizeof *refused);
     kinds = shared_memory(sizeof *kinds);
     for (int i = 0; i < ITEMS; i++) item[i] = i;

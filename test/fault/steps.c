@@ -135,7 +135,13 @@ static dist_status call(const struct sort *sort, dist_pool *pool, dist_job **job
 /* One death: with retries it costs nothing, else the item (or the chunk) that was running. */
 static void check_results(const struct sort *sort, dist_job *job, bool killed) {
     size_t crashed = dist_job_failures(job), most = sort->chunks ? sort->opts.chunk : 1;
-    CHECK(crashed <= (killed && !sort->opts.retries ? most : 0));
+    size_t allowed = killed && !sort->opts.retries ? most : 0;
+    for (size_t k = 0; crashed > allowed && k < crashed; k++) {
+        const dist_error *error = dist_job_failure_at(job, k);
+        printf("%s, %s: item %zu: %s\n", sort->what, killed ? "killed" : "not killed", error->index,
+               error->message);
+    }
+    CHECK(crashed <= allowed);
     for (size_t i = 0; i < ITEMS; i++) {
         const dist_error *error = dist_job_outcome(job, i);
         bool twice = sort->opts.ctx && i % 5 == 3;
