@@ -136,8 +136,15 @@ struct seen { /* what a task knows of itself */
 
 static int look(void *result, const void *item, void *ctx) {
     (void)item, (void)ctx;
-    struct seen seen = {dist_index(),     dist_worker(), dist_attempt(),       dist_failure(),
-                        dist_cancelled(), !dist_name(),  !dist_worker_state(), {0}};
+    struct seen seen;
+    memset(&seen, 0, sizeof seen); /* what lies between the fields, too */
+    seen.index = dist_index();
+    seen.worker = dist_worker();
+    seen.attempt = dist_attempt();
+    seen.failure = dist_failure();
+    seen.cancelled = dist_cancelled();
+    seen.unnamed = !dist_name();
+    seen.stateless = !dist_worker_state();
     for (int k = 0; k < 3; k++) seen.draws[k] = dist_random();
     memcpy(result, &seen, sizeof seen);
     return 0;

@@ -17,9 +17,10 @@ static const size_t counts[] = {1, 2, 3, 7, 101, 257, 1009, 4093, 4111, 16381, N
 static const double *wild_numbers(void) {
     static double number[NUMBERS];
     uint32_t state = 12345;
-    for (int i = 0; number[0] == 0 && i < NUMBERS; i++)
-        number[NUMBERS - 1 - i] =
-            ldexp((double)random_next(&state) - 2e9, (int)random_below(&state, 60) - 30);
+    for (int i = 0; number[0] == 0 && i < NUMBERS; i++) {
+        int power = (int)random_below(&state, 60) - 30;
+        number[NUMBERS - 1 - i] = ldexp((double)random_next(&state) - 2e9, power);
+    }
     return number;
 }
 
