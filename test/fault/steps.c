@@ -140,6 +140,7 @@ static void check_results(const struct sort *sort, dist_job *job, bool killed) {
         const dist_error *error = dist_job_failure_at(job, k);
         printf("%s, %s: item %zu: %s\n", sort->what, killed ? "killed" : "not killed", error->index,
                error->message);
+        fflush(stdout); /* a check that fails ends the process */
     }
     CHECK(crashed <= allowed);
     for (size_t i = 0; i < ITEMS; i++) {
