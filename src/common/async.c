@@ -67,27 +67,21 @@ static void publish(struct dist_job *job) {
     dist__tell_onlookers();
 }
 
-/* Differs between threads. */
-static uintptr_t this_thread(void) {
-    static _Thread_local char anchor;
-    return (uintptr_t)&anchor;
-}
-
-static void set_runner(struct dist_job *job, uintptr_t thread) {
+static void set_runner(struct dist_job *job, uint32_t thread) {
     /* relaxed: only the thread itself asks for its own name */
     atomic_store_explicit(&job->runner, thread, memory_order_relaxed);
 }
 
 bool dist__job_is_runner(const struct dist_job *job) {
     /* relaxed: see above */
-    return atomic_load_explicit(&job->runner, memory_order_relaxed) == this_thread();
+    return atomic_load_explicit(&job->runner, memory_order_relaxed) == dist__thread_number();
 }
 
 /* By whoever has moved it to UNDER_WAY. */
 static void run(struct dist_job *job) {
     int saved = errno, cancel_state = dist__cancel_disable();
     uint64_t begin_ns = dist__now_ns();
-    set_runner(job, this_thread());
+    set_runner(job, dist__thread_number());
     dist_status refused, status = dist__call_run(job->backend, &job->batch, &job->opts, &refused);
     if (refused) skip_all(job);
     else deliver_rest(job);
@@ -277,16 +271,13 @@ void dist__job_observe(struct dist_job *job, struct dist__span items, const dist
 
 static bool is_foreign(const struct dist_job *job) { return job->maker != getpid(); }
 
-static dist_status refuse_foreign(void) {
-    return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
-}
-
 dist_status dist_job_start(dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
     int cancel_state = dist__cancel_disable();
     dist_status status = DIST_OK;
     if (dist__is_light(job)) status = dist__light_begin(dist__light_of(job));
-    else if (dist__job_phase(job) != DIST__ENDED && is_foreign(job)) status = refuse_foreign();
+    else if (dist__job_phase(job) != DIST__ENDED && is_foreign(job))
+        status = dist__job_refuse_foreign();
     else if (dist__job_phase(job) != DIST__NEW)
         status = dist__refuse(DIST_STATE, 0, "job: was started before");
     else status = start(job);
@@ -302,7 +293,7 @@ static bool was_cancelled(const struct dist_job *job) {
 dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
     if (dist__is_light(job)) return dist__light_cancel(dist__light_of(job), running_too);
-    if (dist__job_phase(job) != DIST__ENDED && is_foreign(job)) return refuse_foreign();
+    if (dist__job_phase(job) != DIST__ENDED && is_foreign(job)) return dist__job_refuse_foreign();
     if (move(job, DIST__NEW, DIST__UNDER_WAY)) { /* it never counted in its pool */
         conclude_unrun(job);
         publish(job);

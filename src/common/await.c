@@ -13,14 +13,17 @@ enum {
     HELP_NS = 1000000    /* between two looks whether there is something to help with */
 };
 
+dist_status dist__job_refuse_foreign(void) {
+    return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+}
+
 /* DIST_OK, or why this thread must not wait for the job. */
 dist_status dist__job_check(const struct dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
     if (dist__is_light(job)) return dist__light_check(dist__light_of(job));
     enum dist__phase phase = dist__job_phase(job);
     if (phase == DIST__ENDED) return DIST_OK;
-    if (job->maker != getpid())
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (job->maker != getpid()) return dist__job_refuse_foreign();
     if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
     if (dist__job_is_runner(job))
         return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const dist_opts defaults = {.size = sizeof defaults};
+const dist_opts dist__no_opts = {.size = sizeof dist__no_opts};
 
 static const struct dist__backend *backend_named(const char *name) {
     for (size_t i = 0; dist__backends[i]; i++)
@@ -220,8 +220,7 @@ static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
     return status;
 }
 
-/* The end of every call. */
-static dist_status leave(dist_status status, const dist_opts *opts) {
+dist_status dist__call_leave(dist_status status, const dist_opts *opts) {
     if (status && opts->size == sizeof *opts && opts->error) *opts->error = *dist_last_error();
     return status;
 }
@@ -261,17 +260,17 @@ static dist_status check(struct dist__batch *batch, bool needs_items, const dist
 
 /* A blocking call. */
 static dist_status block(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     batch->each_worker = false;
     dist_status status = dist__check_opts(opts, false);
     if (!status) status = check(batch, needs_items, opts);
-    return leave(status ? status : run(batch, opts), opts);
+    return dist__call_leave(status ? status : run(batch, opts), opts);
 }
 
 /* One item, and nothing to look after: NULL if it has to go the longer way. */
 static dist_job *go_lightly(dist_fn fn, const void *item, size_t item_size, void *out,
                             size_t out_size, const dist_opts *opts) {
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     bool well = fn && (!item || item_size - 1 < PTRDIFF_MAX) && (!out || out_size);
     if (!well || !dist__light_suits(opts)) return NULL;
     const struct dist__backend *backend =
@@ -281,7 +280,7 @@ static dist_job *go_lightly(dist_fn fn, const void *item, size_t item_size, void
 
 /* A call that goes on by itself. */
 static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     int saved = errno, cancel_state = dist__cancel_disable();
     const struct dist__backend *backend = NULL;
     dist_status status = dist__check_opts(opts, true);
@@ -292,7 +291,7 @@ static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_o
     dist_job *job = backend ? dist__job_start(batch, backend, opts) : NULL;
     dist__cancel_restore(cancel_state);
     if (job) errno = saved;
-    else leave(dist_last_error()->status, opts);
+    else dist__call_leave(dist_last_error()->status, opts);
     return job;
 }
 

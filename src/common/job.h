@@ -39,9 +39,9 @@ struct dist_job {
     struct dist__errand errand;      /* in a backend's hands once it is queued */
     struct dist_job *before, *after; /* in its pool's list, while `queued`; under the pool's lock */
     bool queued;
-    _Atomic(uint32_t) refs;    /* the caller's and the errand's [refs] */
-    _Atomic(uint32_t) cancel;  /* asked for */
-    _Atomic(uintptr_t) runner; /* the thread that runs it; 0: none */
+    _Atomic(uint32_t) refs;   /* the caller's and the errand's [refs] */
+    _Atomic(uint32_t) cancel; /* asked for */
+    _Atomic(uint32_t) runner; /* the thread that runs it; 0: none */
     pid_t maker;
     dist_opts opts;
     const struct dist__backend *backend;
@@ -95,6 +95,9 @@ bool dist__job_begin(struct dist_job *job); /* moves it to UNDER_WAY; false: som
 void dist__job_run_here(struct dist_job *job);
 void dist__job_unref(struct dist_job *job);
 bool dist__job_is_runner(const struct dist_job *job); /* this thread runs it */
+
+/* Of a job, light or not, that another process has made. */
+dist_status dist__job_refuse_foreign(void);
 
 /* DIST_OK, or why this thread must not wait for the job. */
 dist_status dist__job_check(const struct dist_job *job);

@@ -3,6 +3,7 @@
 #include "call.h"
 #include "control.h"
 #include "error.h"
+#include "job.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -259,8 +260,7 @@ dist_job *dist__light_start(const struct dist__backend *backend, dist_fn fn, con
 
 dist_status dist__light_begin(struct dist__light *light) {
     uint32_t word = dist__phase_look(&light->word);
-    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word))
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word)) return dist__job_refuse_foreign();
     if (!dist__phase_move(&light->word, DIST__NEW, DIST__QUEUED | DIST__IN_LANE))
         return dist__refuse(DIST_STATE, 0, "job: was started before");
     submit(light);
@@ -283,8 +283,7 @@ dist_status dist__light_check(struct dist__light *light) {
     uint32_t word = dist__phase_look(&light->word);
     enum dist__phase phase = dist__phase_of(word);
     if (phase == DIST__ENDED) return DIST_OK;
-    if (is_foreign(word))
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (is_foreign(word)) return dist__job_refuse_foreign();
     if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
     if (phase == DIST__UNDER_WAY && is_part(light))
         return dist__refuse(DIST_DEADLOCK, 0, "job: this task is a part of it");
@@ -310,7 +309,7 @@ static bool ends_soon(const struct dist__light *light) {
 /* False: not within the time. */
 static bool await_end(struct dist__light *light, double seconds) {
     if (seconds == 0) return has_ended(light);
-    uint64_t limit = seconds < 0 ? UINT64_MAX : dist__after(dist__now_ns(), seconds);
+    uint64_t limit = dist__limit_of(seconds);
     if (limit == UINT64_MAX && has_room()) run_here(light);
     else if (limit != UINT64_MAX) lanes()->hand_over();
     else if (dist__phase_of(dist__phase_look(&light->word)) == DIST__QUEUED)
@@ -383,8 +382,7 @@ static void end_unrun(struct dist__light *light) {
 
 dist_status dist__light_cancel(struct dist__light *light, bool running_too) {
     uint32_t word = dist__phase_look(&light->word);
-    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word))
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word)) return dist__job_refuse_foreign();
     word = dist__phase_cancel(&light->word, running_too);
     switch (dist__phase_of(word)) {
     case DIST__ENDED:
@@ -418,8 +416,7 @@ dist_status dist__light_detach(dist_job **handle) {
     if (dist__phase_of(word) == DIST__NEW)
         return dist__refuse(DIST_STATE, 0, "job: was not started");
     *handle = NULL;
-    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word))
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word)) return dist__job_refuse_foreign();
     if (dist__phase_give_up(&light->word)) release(light);
     return DIST_OK;
 }

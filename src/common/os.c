@@ -155,6 +155,14 @@ uint64_t dist__cpu_ns(clockid_t clock) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+uint32_t dist__thread_number(void) {
+    static _Atomic(uint32_t) last;
+    static _Thread_local uint32_t own;
+    /* relaxed: only that it differs counts */
+    if (!own) own = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    return own;
+}
+
 int dist__cancel_disable(void) {
     int state = PTHREAD_CANCEL_ENABLE;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);

@@ -79,6 +79,9 @@ void dist__thread_name(const char *what, unsigned number);
 /* Nanoseconds of CPU time that the thread with this clock has used; UINT64_MAX if it is gone. */
 uint64_t dist__cpu_ns(clockid_t clock);
 
+/* Differs between the threads of this process, those that are gone included, and is not 0. */
+uint32_t dist__thread_number(void);
+
 /* The calling thread cannot be cancelled until its former state is restored. */
 int dist__cancel_disable(void);
 void dist__cancel_restore(int state);

@@ -1,5 +1,6 @@
 /* pool.c - pools that users open: their doors, their jobs, their end. */
 #include "pool.h"
+#include "call.h"
 #include "check.h"
 #include "error.h"
 #include "job.h"
@@ -21,8 +22,7 @@ static dist_status check(const struct dist_pool *pool) {
 
 /* With the lock held: is this thread inside a task or a hook of the pool's? */
 static bool is_inside(const struct dist_pool *pool) {
-    for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
-        if (r->hand && r->hand->pool == pool) return true;
+    if (dist__hand_lender(pool)) return true;
     for (const struct dist__guest *g = pool->guest; g; g = g->next)
         if (pthread_equal(g->control->supervisor, pthread_self())) return true;
     return false;
@@ -171,24 +171,15 @@ struct dist__record *dist__hand_lender(const struct dist_pool *pool) {
     return (struct dist__record *)r; /* for its borrower */
 }
 
-/* Differs between threads, and is not 0. */
-static uint32_t this_thread(void) {
-    static _Atomic(uint32_t) last;
-    static _Thread_local uint32_t own;
-    /* relaxed: only that it differs counts */
-    if (!own) own = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
-    return own;
-}
-
 bool dist__hand_borrow(struct dist__record *lender, bool *again) {
     uint32_t nobody = 0;
     /* acquire: what the worker before has done to its state; pairs with [borrower] */
-    if (atomic_compare_exchange_strong_explicit(&lender->borrower, &nobody, this_thread(),
+    if (atomic_compare_exchange_strong_explicit(&lender->borrower, &nobody, dist__thread_number(),
                                                 memory_order_acquire, memory_order_relaxed)) {
         *again = false;
         return true;
     }
-    *again = nobody == this_thread();
+    *again = nobody == dist__thread_number();
     return *again;
 }
 
@@ -293,11 +284,10 @@ static dist_pool *open_pool(const dist_opts *opts) {
 }
 
 dist_pool *dist_pool_open_fn(const dist_opts *opts) {
-    static const dist_opts defaults = {.size = sizeof defaults};
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     int saved = errno, cancel_state = dist__cancel_disable();
     dist_pool *pool = dist__check_pool_opts(opts) ? NULL : open_pool(opts);
-    if (!pool && opts->size == sizeof *opts && opts->error) *opts->error = *dist_last_error();
+    if (!pool) dist__call_leave(dist_last_error()->status, opts);
     dist__cancel_restore(cancel_state);
     if (pool) errno = saved;
     return pool;

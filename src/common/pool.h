@@ -30,7 +30,7 @@ struct dist_pool {
     dist_opts opts;
     unsigned *cpus; /* of opts; owned */
     pid_t maker;
-    uint64_t birth; /* see common/arena.h */
+    uint64_t birth;             /* see common/arena.h */
     void *team;                 /* the backend's; NULL: ended, or the pool has none (INLINE) */
     struct dist__hand alone;    /* of INLINE, under its own lock: one call at a time */
     pthread_mutex_t alone_lock; /* recursive: calls nest */

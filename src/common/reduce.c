@@ -314,8 +314,7 @@ static dist_status reduce(struct reduction *r) {
 
 dist_status dist_reduce_fn(dist_chunk_fn leaf, dist_join_fn join, const void *items, size_t n,
                            size_t item_size, void *acc, size_t acc_size, const dist_opts *opts) {
-    static const dist_opts defaults = {.size = sizeof defaults};
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     struct reduction r = {.leaf = leaf,
                           .join = join,
                           .items = items,
@@ -330,6 +329,5 @@ dist_status dist_reduce_fn(dist_chunk_fn leaf, dist_join_fn join, const void *it
         status = n ? reduce(&r) : dist_map_fn(run_block, items, 0, item_size, NULL, 0, opts);
     dist__cancel_restore(cancel_state);
     if (!status) errno = saved;
-    else if (opts->size == sizeof *opts && opts->error) *opts->error = *dist_last_error();
-    return status;
+    return dist__call_leave(status, opts);
 }
