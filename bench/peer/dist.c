@@ -1,18 +1,9 @@
 /* dist itself, through its public interface. */
-#include "peer.h"
+#include "peer_dist.h"
 
-#include <dist/dist.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static const char *answer(dist_status status) {
-    static char text[256];
-    if (status == DIST_OK) return NULL;
-    snprintf(text, sizeof text, "%s %s: %s", status == DIST_UNSUPPORTED ? "missing" : "fail",
-             dist_status_name(status), dist_last_error()->message);
-    return text;
-}
 
 static const char *map(struct load *l) {
     return answer(dist_thread_map(l->task, l->items, l->n, l->out, .workers = l->workers));
@@ -134,8 +125,4 @@ static const struct variant variants[] = {
     {0},
 };
 
-int main(int argc, char **argv) {
-    char what[64];
-    snprintf(what, sizeof what, "dist %s", dist_version());
-    return peer_main(argc, argv, what, variants);
-}
+int main(int argc, char **argv) { return dist_main(argc, argv, variants); }

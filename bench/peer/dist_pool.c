@@ -1,20 +1,11 @@
 /* dist's pools of worker processes. */
-#include "peer.h"
+#include "peer_dist.h"
 
-#include <dist/dist.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static const char *answer(dist_status status) {
-    static char text[256];
-    if (status == DIST_OK) return NULL;
-    snprintf(text, sizeof text, "%s %s: %s", status == DIST_UNSUPPORTED ? "missing" : "fail",
-             dist_status_name(status), dist_last_error()->message);
-    return text;
-}
 
 /* Opened once: the calls find it warm. */
 static dist_pool *warm_pool(const struct load *l) {
@@ -147,8 +138,4 @@ static const struct variant variants[] = {
     {0},
 };
 
-int main(int argc, char **argv) {
-    char what[64];
-    snprintf(what, sizeof what, "dist %s", dist_version());
-    return peer_main(argc, argv, what, variants);
-}
+int main(int argc, char **argv) { return dist_main(argc, argv, variants); }

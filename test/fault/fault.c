@@ -1,5 +1,6 @@
 /* fault.c - running the cases, and taking things away from a process. */
 #include "fault.h"
+#include "../ended.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -181,19 +182,8 @@ size_t children_of(pid_t parent, pid_t *child, size_t room) {
     return count;
 }
 
-static bool has_ended(pid_t pid) {
-    char path[32], line[256] = "";
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *stat = fopen(path, "re");
-    if (!stat) return true;
-    bool got = fgets(line, sizeof line, stat) != NULL;
-    fclose(stat);
-    const char *after_name = strrchr(line, ')');
-    return !got || !after_name || after_name[2] == 'Z' || after_name[2] == 'X';
-}
-
 bool gone(pid_t pid, double seconds) {
-    for (double limit = now() + seconds; !has_ended(pid); nap(0.001))
+    for (double limit = now() + seconds; !process_has_ended(pid); nap(0.001))
         if (now() > limit) return false;
     return true;
 }
