@@ -320,3 +320,21 @@ WORKER_CASE("D-19", a_call_ends_although_its_workers_leave) {
     if (X == DIST_THREAD) assert_in_range(threads_down_to(threads), 1, threads);
     dist_pool_free(&pool);
 }
+
+/* The worker that is woken for the job may be one that has to leave, while others sleep. */
+WORKER_CASE("D-19", a_job_is_run_although_the_pool_shrinks_at_once) {
+    dist_pool *pool = open_pool(4);
+    for (unsigned k = 0, wanted = rounds(200, 20); again(k, wanted); k++) {
+        assert_int_equal(dist_pool_resize(pool, 4), DIST_OK);
+        struct meeting *meeting = new_meeting(4);
+        assert_int_equal(dist_map(meet, numbers(), 4, DIST_NONE, .pool = pool, .ctx = meeting),
+                         DIST_OK);
+        int out = 0;
+        dist_job *job = dist_apply_async(ten_times, &numbers()[3], &out, .pool = pool);
+        assert_int_equal(dist_pool_resize(pool, 1), DIST_OK);
+        assert_int_equal(dist_job_wait(job, 5), DIST_OK);
+        assert_int_equal(out, 10 * numbers()[3]);
+        assert_int_equal(dist_job_finish(&job), DIST_OK);
+    }
+    dist_pool_free(&pool);
+}

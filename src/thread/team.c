@@ -83,7 +83,7 @@ static struct dist__work *next_work(struct team *team, struct member *member) {
     return work;
 }
 
-static int start_another(struct team *team);
+static void rouse(struct team *team);
 
 static bool must_leave(const struct team *team, const struct member *member) {
     return team->ending || member->hand.number >= size_of(team);
@@ -104,7 +104,7 @@ static bool leave(struct team *team, struct member *member) {
     if (member->own.first || !must_leave(team, member)) return false;
     member->gone = true;
     team->active--;
-    if (team->queue.first) start_another(team);
+    if (team->queue.first) rouse(team); /* it may have been woken for that */
     return true;
 }
 
@@ -185,13 +185,18 @@ static int start_another(struct team *team) {
     return team->active ? 0 : error;
 }
 
+/* With the lock held: there is a work for one more. */
+static void rouse(struct team *team) {
+    if (team->idle) wake(team, team->idle);
+    else start_another(team);
+}
+
 /* ------------------------------------------------------------------ works */
 
 static void push(struct team *team, struct dist__work *work) {
     append(&team->queue, &work->node);
     add_queued(team, 1);
-    if (team->idle) wake(team, team->idle);
-    else start_another(team);
+    rouse(team);
 }
 
 /* 0, or an errno: it has no thread, and nothing is done. */
