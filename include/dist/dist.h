@@ -131,6 +131,7 @@ typedef struct dist_event {  /* what hooks and dist_job_next receive; a hook's e
 
 typedef struct dist_job dist_job;
 typedef struct dist_pool dist_pool;
+typedef struct dist_queue dist_queue;
 typedef struct dist_arena dist_arena;
 typedef struct dist_token dist_token;
 
@@ -376,7 +377,7 @@ DIST_API const dist_error *dist_last_error(void);
 
 /* 5. inside a task, 6. arenas and tokens: task.h */
 
-/* 7. pools: pool.h, streams: stream.h */
+/* 7. pools: pool.h, streams: stream.h, queues: queue.h */
 
 /* ------------------------------------------------------------------ 8. the library */
 
@@ -437,6 +438,8 @@ DIST_API dist_range dist_chunk(size_t n, size_t size, size_t k);
 #include "pool.h"
 
 #include "stream.h"
+
+#include "queue.h"
 
 #include "reduce.h"
 
