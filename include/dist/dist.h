@@ -170,9 +170,9 @@ typedef struct dist_opts {
     /* Items per hand-out. 0: adaptive (by the time that tasks take); for dist_map_chunks n /
      * workers, rounded so that chunk sizes differ by at most one. */
     size_t chunk;
-    size_t in_flight; /* streams only: most items read and not delivered; 0: 2 * workers */
+    size_t in_flight; /* streams, stages: most items read and not delivered; 0: 2 * workers */
     bool silent;      /* go on after failures and return DIST_OK; look at them through .job */
-    bool unordered;   /* jobs and streams: items are delivered as they end, not by index */
+    bool unordered;   /* jobs, streams, stages: items are delivered as they end, not by index */
     bool deferred;    /* jobs only: nothing runs before dist_job_start */
 
     /* THREAD, with .timeout or .token: the call returns at its limit or when it is cancelled even
@@ -440,6 +440,8 @@ DIST_API dist_range dist_chunk(size_t n, size_t size, size_t k);
 #include "stream.h"
 
 #include "queue.h"
+
+#include "pipe.h"
 
 #include "reduce.h"
 

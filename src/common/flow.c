@@ -50,6 +50,7 @@ static bool make_lanes(struct dist__flow *f, unsigned workers) {
         f->lanes = 2 * LEAST_LANES * (size_t)workers;
     f->lane = calloc(f->lanes, sizeof *f->lane);
     for (size_t k = 0; f->lane && k < f->lanes; k++) {
+        f->lane[k].flow = f;
         f->lane[k].items = calloc(f->most_group, f->item_size ? f->item_size : 1);
         f->lane[k].results = calloc(f->most_group, f->result_size ? f->result_size : 1);
         if (!f->lane[k].items || !f->lane[k].results) return false;
@@ -92,10 +93,13 @@ void dist__flow_close(struct dist__flow *f) {
 
 /* ------------------------------------------------------------------ reading */
 
-static bool ask_retry(const dist_error *e, void *flow) {
-    struct dist__flow *f = flow;
+static bool ask_retry(const dist_error *e, void *user) {
+    const struct dist__lane *lane = user;
+    struct dist__flow *f = lane->flow;
+    dist_error error = *e;
+    error.index += lane->first;
     pthread_mutex_lock(&f->asking);
-    bool again = f->opts->retry_if(e, f->opts->user);
+    bool again = f->opts->retry_if(&error, f->opts->user);
     pthread_mutex_unlock(&f->asking);
     return again;
 }
@@ -116,7 +120,7 @@ static dist_opts group_opts(struct dist__flow *f, const struct dist__lane *lane)
                       .arena = o->arena,
                       .token = o->token,
                       .seed = o->seed,
-                      .user = f};
+                      .user = (void *)lane};
     if (o->retry_if) opts.retry_if = ask_retry;
     if (f->deadline_ns != UINT64_MAX) {
         uint64_t now = dist__now_ns();
@@ -141,7 +145,7 @@ struct dist__lane *dist__flow_lane(struct dist__flow *f, size_t *most) {
     return lane;
 }
 
-dist_status dist__flow_start(struct dist__flow *f, struct dist__lane *lane) {
+dist_job *dist__flow_start(struct dist__flow *f, const struct dist__lane *lane) {
     struct dist__batch batch = {.kind = DIST__MAP_ITEMS,
                                 .map = f->fn,
                                 .n = lane->count,
@@ -150,14 +154,15 @@ dist_status dist__flow_start(struct dist__flow *f, struct dist__lane *lane) {
                                 .out = f->result_size ? lane->results : NULL,
                                 .out_size = f->result_size,
                                 .pool = f->pool,
+                                .of = f->job,
                                 .first = lane->first};
     dist_opts opts = group_opts(f, lane);
     if (f->result_size) memset(lane->results, 0, lane->count * f->result_size);
-    lane->job = dist__job_start(&batch, f->backend, &opts);
-    return lane->job ? DIST_OK : dist_last_error()->status;
+    return dist__job_start(&batch, f->backend, &opts);
 }
 
-void dist__flow_began(struct dist__flow *f, const struct dist__lane *lane) {
+void dist__flow_began(struct dist__flow *f, struct dist__lane *lane, dist_job *job) {
+    lane->job = job;
     f->used++;
     f->read += lane->count;
     f->waiting += lane->count;
@@ -223,12 +228,11 @@ static void adapt(struct dist__flow *f, const struct dist__lane *lane) {
     if (took > LONG_NS && f->group > 1) f->group /= 2;
 }
 
-void dist__flow_free(struct dist__flow *f, struct dist__lane *lane, bool wanted) {
+void dist__flow_free(struct dist__flow *f, struct dist__lane *lane) {
     dist_error why = *dist_last_error(); /* what follows has its own */
     adapt(f, lane);
     f->waiting -= lane->count;
     f->used--;
-    if (!wanted) dist_job_cancel(lane->job, true);
     dist_job_finish(&lane->job);
     dist__remember(&why);
 }

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 struct dist__lane {
+    struct dist__flow *flow;
     dist_job *job; /* NULL: it is free */
     size_t first, count;
     unsigned char *items, *results;
@@ -19,6 +20,7 @@ struct dist__flow {
     dist_pool *pool, *own; /* NULL, both: INLINE without one; own: opened here */
     dist_fn fn;
     size_t item_size, result_size;
+    dist_job *job; /* that all this is; NULL: a stream */
 
     struct dist__lane *lane; /* a ring: `used` of them from `oldest` on (unordered: any of them) */
     size_t lanes, used, oldest;
@@ -37,11 +39,12 @@ dist_status dist__flow_open(struct dist__flow *flow);
 void dist__flow_close(struct dist__flow *flow);
 
 /* Reading. If there is room: a free lane, and how many items it may hold. With one at least its job
- * is started; if that was possible, it has begun. Then .rate says when the next may be read. */
+ * is started (NULL: refused), and then it has begun. Nothing but these two and what is below
+ * changes what two threads use. */
 bool dist__flow_has_room(const struct dist__flow *flow);
 struct dist__lane *dist__flow_lane(struct dist__flow *flow, size_t *most);
-dist_status dist__flow_start(struct dist__flow *flow, struct dist__lane *lane);
-void dist__flow_began(struct dist__flow *flow, const struct dist__lane *lane);
+dist_job *dist__flow_start(struct dist__flow *flow, const struct dist__lane *lane);
+void dist__flow_began(struct dist__flow *flow, struct dist__lane *lane, dist_job *job);
 
 /* Delivering. What became of an item of a lane whose job has ended: *event, which holds as long as
  * *error and the lane. DIST_OK; else it was cut off, and so is the flow. *stops: this failure ends
@@ -50,7 +53,8 @@ dist_status dist__flow_settle(struct dist__flow *flow, const struct dist__lane *
                               dist_event *event, dist_error *error, bool *stops);
 dist_status dist__flow_failure(const struct dist__flow *flow);
 
-/* The lane is delivered, or not wanted: it is free. Keeps dist_last_error(). */
-void dist__flow_free(struct dist__flow *flow, struct dist__lane *lane, bool wanted);
+/* The lane, whose job has ended, is delivered or not wanted: it is free. Keeps dist_last_error().
+ */
+void dist__flow_free(struct dist__flow *flow, struct dist__lane *lane);
 
 #endif

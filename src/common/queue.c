@@ -140,6 +140,7 @@ struct want {
     const void *put;
     int priority;
     void *got;
+    const _Atomic(uint32_t) *stop; /* not 0: DIST_CANCELLED instead of a wait; or NULL */
 };
 
 /* DIST_PENDING is in vain too: nobody knows, so it must look again soon. */
@@ -167,6 +168,11 @@ static void spin(const struct want *want) {
     while (dist__ticks() < limit);
 }
 
+static bool is_stopped(const struct want *want) {
+    /* seq_cst: after it has entered the eventcount, which is told after the stop [stop] */
+    return want->stop && atomic_load_explicit(want->stop, memory_order_seq_cst) != 0;
+}
+
 /* Entered, and has looked: sleeps until there is a signal, or some time is up. True: it has taken
  * the signal, and has left. */
 static bool sleep_in(const struct want *want, uint32_t epoch, uint64_t until) {
@@ -185,6 +191,7 @@ static bool sleep_in(const struct want *want, uint32_t epoch, uint64_t until) {
 static dist_status sleep_once(const struct want *want, uint64_t until, bool *signal) {
     uint32_t epoch = dist__eventcount_enter(want->events);
     dist_status status = want->attempt(want);
+    if (is_vain(want, status) && is_stopped(want)) status = DIST_CANCELLED;
     bool sleeps = is_vain(want, status);
     if (status == DIST_PENDING && until > dist__now_ns() + LOOK_NS)
         until = dist__now_ns() + LOOK_NS;
@@ -213,8 +220,7 @@ static dist_status wait_until(const struct want *want, uint64_t limit) {
     }
 }
 
-static dist_status await(const struct want *want, double seconds) {
-    uint64_t limit = dist__limit_of(seconds);
+static dist_status await(const struct want *want, uint64_t limit) {
     int cancel_state = dist__cancel_disable();
     spin(want);
     dist_status status = wait_until(want, limit);
@@ -223,11 +229,14 @@ static dist_status await(const struct want *want, double seconds) {
 }
 
 /* Once, and if that is in vain, until it is not. */
-static dist_status fulfil(const struct want *want, double seconds) {
+static dist_status fulfil(const struct want *want, uint64_t limit) {
     dist_status status = want->attempt(want);
     if (!is_vain(want, status)) return status;
-    return seconds == 0 ? want->vain : await(want, seconds);
+    return limit == 0 ? want->vain : await(want, limit);
 }
+
+/* The time of a limit in seconds; 0: do not wait. */
+static uint64_t limit_of(double seconds) { return seconds == 0 ? 0 : dist__limit_of(seconds); }
 
 /* ------------------------------------------------------------------ items */
 
@@ -239,22 +248,24 @@ static dist_status attempt_get(const struct want *want) {
     return want->queue->kind->get(want->queue, want->got);
 }
 
-static dist_status put(struct dist_queue *queue, int priority, const void *item, double seconds) {
+static dist_status put(struct dist_queue *queue, int priority, const void *item, uint64_t limit,
+                       const _Atomic(uint32_t) *stop) {
     dist_status status = fulfil(&(struct want){.queue = queue,
                                                .events = &queue->room,
                                                .vain = DIST_FULL,
                                                .attempt = attempt_put,
                                                .may = queue->kind->has_room,
                                                .put = item,
-                                               .priority = priority},
-                                seconds);
+                                               .priority = priority,
+                                               .stop = stop},
+                                limit);
     if (status == DIST_OK) tell(queue, &queue->items, false);
     return say(status);
 }
 
 dist_status dist_queue_put(dist_queue *queue, const void *item, double seconds) {
     dist_status refused = check_item(queue, item);
-    return refused ? refused : put(queue, INT_MAX, item, seconds);
+    return refused ? refused : put(queue, INT_MAX, item, limit_of(seconds), NULL);
 }
 
 dist_status dist_queue_put_first(dist_queue *queue, int priority, const void *item,
@@ -263,21 +274,26 @@ dist_status dist_queue_put_first(dist_queue *queue, int priority, const void *it
     if (refused) return refused;
     if (!queue->priority)
         return dist__refuse(DIST_INVALID, 0, "queue: was opened without .priority");
-    return put(queue, priority, item, seconds);
+    return put(queue, priority, item, limit_of(seconds), NULL);
+}
+
+static dist_status get(struct dist_queue *queue, void *item, uint64_t limit,
+                       const _Atomic(uint32_t) *stop) {
+    dist_status status = fulfil(&(struct want){.queue = queue,
+                                               .events = &queue->items,
+                                               .vain = DIST_EMPTY,
+                                               .attempt = attempt_get,
+                                               .may = queue->kind->has_item,
+                                               .got = item,
+                                               .stop = stop},
+                                limit);
+    if (status == DIST_OK) tell(queue, &queue->room, false);
+    return say(status);
 }
 
 dist_status dist_queue_get(dist_queue *queue, void *item, double seconds) {
-    dist_status status = check_item(queue, item);
-    if (status) return status;
-    status = fulfil(&(struct want){.queue = queue,
-                                   .events = &queue->items,
-                                   .vain = DIST_EMPTY,
-                                   .attempt = attempt_get,
-                                   .may = queue->kind->has_item,
-                                   .got = item},
-                    seconds);
-    if (status == DIST_OK) tell(queue, &queue->room, false);
-    return say(status);
+    dist_status refused = check_item(queue, item);
+    return refused ? refused : get(queue, item, limit_of(seconds), NULL);
 }
 
 dist_status dist_queue_close(dist_queue *queue) {
@@ -327,5 +343,35 @@ dist_status dist_queue_join(dist_queue *queue, double seconds) {
                                      .vain = DIST_TIMEOUT,
                                      .attempt = attempt_join,
                                      .may = is_quiet},
-                      seconds));
+                      limit_of(seconds)));
+}
+
+/* ------------------------------------------------------------------ stages */
+
+dist_status dist__queue_put(struct dist_queue *queue, const void *item, uint64_t limit_ns,
+                            const _Atomic(uint32_t) *stop) {
+    return put(queue, INT_MAX, item, limit_ns, stop);
+}
+
+dist_status dist__queue_get(struct dist_queue *queue, void *item, uint64_t limit_ns,
+                            const _Atomic(uint32_t) *stop) {
+    return get(queue, item, limit_ns, stop);
+}
+
+void dist__queue_stir(struct dist_queue *queue) {
+    tell(queue, &queue->items, true);
+    tell(queue, &queue->room, true);
+}
+
+dist_status dist__queue_check(const struct dist_queue *queue) { return check(queue); }
+
+void dist__queue_enter(struct dist_queue *queue, enum dist__queue_side side) {
+    /* relaxed: whoever enters knows that the queue is there [stages] */
+    atomic_fetch_add_explicit(&queue->stages[side], 1, memory_order_relaxed);
+}
+
+void dist__queue_leave(struct dist_queue *queue, enum dist__queue_side side, bool closes) {
+    /* acq_rel: what the others have put comes before the close [stages] */
+    bool last = atomic_fetch_sub_explicit(&queue->stages[side], 1, memory_order_acq_rel) == 1;
+    if (last && closes) dist_queue_close(queue);
 }

@@ -49,9 +49,10 @@ static dist_status fill_lane(struct stream *s) {
     while (lane->count < most && read_item(s, lane)) continue;
     if (flow->interval_ns) flow->turn_ns = dist__now_ns() + flow->interval_ns;
     if (lane->count == 0) return DIST_OK;
-    dist_status status = dist__flow_start(flow, lane);
-    if (!status) dist__flow_began(flow, lane);
-    return status;
+    dist_job *job = dist__flow_start(flow, lane);
+    if (!job) return dist_last_error()->status;
+    dist__flow_began(flow, lane, job);
+    return DIST_OK;
 }
 
 /* ------------------------------------------------------------------ delivering */
@@ -70,7 +71,7 @@ static dist_status deliver(struct stream *s, struct dist__lane *lane, bool *enou
     dist_status status = DIST_OK;
     for (size_t k = 0; k < lane->count && !status && !*enough; k++)
         status = deliver_item(s, lane, k, enough);
-    dist__flow_free(&s->flow, lane, !status && !*enough);
+    dist__flow_free(&s->flow, lane);
     return status;
 }
 
