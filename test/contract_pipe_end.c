@@ -174,8 +174,7 @@ CASE("M-16", a_detached_stage_goes_on) {
     start_producer(&p, in, 100);
     assert_int_equal(expect_in_order(out, 1, 1), 100);
     pthread_join(p.thread, NULL);
-    nap(0.05); /* it may still look at its queues for a moment */
-    dist_queue_free(&in);
+    dist_queue_free(&in); /* waits until the stage has done with it */
     dist_queue_free(&out);
 }
 

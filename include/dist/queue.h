@@ -95,7 +95,7 @@ DIST_API size_t dist_queue_capacity(const dist_queue *queue);
 
 /* Frees it in this process (others keep theirs), with the items in it, and sets it to NULL. NULL:
  * nothing. No thread of this process may be using it: join them, or close it and wait until they
- * have heard of it. */
+ * have heard of it. Stages (pipe.h) are waited for: close it, or end them, before. */
 DIST_API void dist_queue_free(dist_queue **queue);
 
 #ifdef __cplusplus

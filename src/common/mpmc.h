@@ -127,7 +127,8 @@ static inline bool dist__mpmc_has_item(const struct dist__mpmc *ring) {
     for (;;) {
         /* relaxed: see claim_put */
         uint64_t at = atomic_load_explicit(&ring->head, memory_order_relaxed);
-        int64_t distance = dist__mpmc_compare(dist__mpmc_at(ring, at, &lap), 2 * lap + 1);
+        const struct dist__cell *cell = dist__mpmc_at(ring, at, &lap); /* and its lap, first */
+        int64_t distance = dist__mpmc_compare(cell, 2 * lap + 1);
         if (distance <= 0) return distance == 0;
     }
 }
@@ -139,7 +140,8 @@ static inline bool dist__mpmc_has_room(const struct dist__mpmc *ring) {
         /* relaxed: see claim_put */
         uint64_t at = atomic_load_explicit(&ring->tail, memory_order_relaxed);
         if (at & DIST__MPMC_CLOSED) return true;
-        int64_t distance = dist__mpmc_compare(dist__mpmc_at(ring, at, &lap), 2 * lap);
+        const struct dist__cell *cell = dist__mpmc_at(ring, at, &lap);
+        int64_t distance = dist__mpmc_compare(cell, 2 * lap);
         if (distance <= 0) return distance == 0;
     }
 }

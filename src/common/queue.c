@@ -6,6 +6,7 @@
 #include "os.h"
 
 #include <errno.h>
+#include <limits.h>
 
 enum {
     DEFAULT_CAPACITY = 65536,
@@ -104,11 +105,22 @@ dist_queue *dist_queue_open_fn(const dist_queue_opts *opts) {
     return queue;
 }
 
+/* A stage may be on its last steps after the end of its job, or be nobody's job. */
+static void await_stages(struct dist_queue *queue) {
+    uint32_t users;
+    /* acquire: all that they did; pairs with [users] */
+    while ((users = atomic_load_explicit(&queue->users, memory_order_acquire)))
+        dist__futex_wait(&queue->users, users, -1, false);
+}
+
 void dist_queue_free(dist_queue **handle) {
     if (!handle || !*handle) return;
     struct dist_queue *queue = *handle;
+    int cancel_state = dist__cancel_disable();
     *handle = NULL;
-    if (!is_foreign(queue)) queue->kind->free(queue); /* else it stays as it was at the fork */
+    if (queue->process == process) await_stages(queue); /* stages of its opener's alone */
+    if (!is_foreign(queue)) queue->kind->free(queue);   /* else it stays as it was at the fork */
+    dist__cancel_restore(cancel_state);
 }
 
 size_t dist_queue_length(const dist_queue *queue) {
@@ -366,7 +378,8 @@ void dist__queue_stir(struct dist_queue *queue) {
 dist_status dist__queue_check(const struct dist_queue *queue) { return check(queue); }
 
 void dist__queue_enter(struct dist_queue *queue, enum dist__queue_side side) {
-    /* relaxed: whoever enters knows that the queue is there [stages] */
+    /* relaxed, both: whoever enters knows that the queue is there [stages] */
+    atomic_fetch_add_explicit(&queue->users, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&queue->stages[side], 1, memory_order_relaxed);
 }
 
@@ -374,4 +387,7 @@ void dist__queue_leave(struct dist_queue *queue, enum dist__queue_side side, boo
     /* acq_rel: what the others have put comes before the close [stages] */
     bool last = atomic_fetch_sub_explicit(&queue->stages[side], 1, memory_order_acq_rel) == 1;
     if (last && closes) dist_queue_close(queue);
+    /* release: the last touch, before the free [users]; after it only the address is used */
+    if (atomic_fetch_sub_explicit(&queue->users, 1, memory_order_release) == 1)
+        dist__futex_wake(&queue->users, INT_MAX, false);
 }

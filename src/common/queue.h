@@ -33,7 +33,8 @@ struct dist_queue { /* first in what the kind opens */
     bool priority, shared;
     uint32_t process;                           /* that opened it; see queue.c */
     struct dist__eventcount items, room, quiet; /* getters, putters, and joiners wait there */
-    _Atomic(uint32_t) stages[2];                /* that take from it and give to it */
+    _Atomic(uint32_t) stages[2];                /* that take from it and give to it [stages] */
+    _Atomic(uint32_t) users;                    /* a futex: stages that have not done with it */
     alignas(64) _Atomic(uint64_t) done;         /* task_done so far, never above puts [done] */
 };
 
