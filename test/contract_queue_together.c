@@ -303,15 +303,6 @@ CASE_ON("F-02", a_cancelled_job_does_not_wait_on_for_a_queue, ON_THREAD | ON_PRO
     }
 }
 
-static size_t resident_bytes(void) {
-    unsigned long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%*u %lu", &pages), 1);
-    fclose(file);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 static int flow(size_t index, void *ctx) {
     struct message message = {0, 0};
     unsigned expected = 0;

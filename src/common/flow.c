@@ -37,7 +37,7 @@ static dist_status find_pool(struct dist__flow *f) {
 }
 
 static bool make_lanes(struct dist__flow *f, unsigned workers) {
-    bool alone = f->backend->executor == DIST_INLINE;
+    bool alone = f->backend->executor == DIST_INLINE && !f->job; /* one thread does it all */
     f->in_flight = alone ? 1 : f->opts->in_flight ? f->opts->in_flight : 2 * (size_t)workers;
     f->most_group = f->in_flight / (LEAST_LANES * (size_t)workers);
     if (f->opts->chunk && f->most_group > f->opts->chunk) f->most_group = f->opts->chunk;
