@@ -67,27 +67,22 @@ static void publish(struct dist_job *job) {
     dist__tell_onlookers();
 }
 
-static void set_runner(struct dist_job *job, uint32_t thread) {
-    /* relaxed: only the thread itself asks for its own name */
-    atomic_store_explicit(&job->runner, thread, memory_order_relaxed);
-}
+static _Thread_local const struct dist_job *running;
 
-bool dist__job_is_runner(const struct dist_job *job) {
-    /* relaxed: see above */
-    return atomic_load_explicit(&job->runner, memory_order_relaxed) == dist__thread_number();
-}
+const struct dist_job *dist__job_running(void) { return running; }
 
 /* By whoever has moved it to UNDER_WAY. */
 static void run(struct dist_job *job) {
     int saved = errno, cancel_state = dist__cancel_disable();
     uint64_t begin_ns = dist__now_ns();
-    set_runner(job, dist__thread_number());
+    job->below = running;
+    running = job;
     dist_status refused, status = dist__call_run(job->backend, &job->batch, &job->opts, &refused);
     if (refused) skip_all(job);
     else deliver_rest(job);
     conclude(job, status);
     job->took_ns = dist__now_ns() - begin_ns;
-    set_runner(job, 0);
+    running = job->below;
     dist__cancel_restore(cancel_state);
     errno = saved;
 }
@@ -337,7 +332,8 @@ dist_status dist_job_finish(dist_job **handle) {
         dist_status refused = dist__job_check(job);
         if (refused == DIST_DEADLOCK) return refused;
         if (!refused) {
-            dist_job_wait(job, DIST_FOREVER);
+            status = dist_job_wait(job, DIST_FOREVER);
+            if (dist__job_phase(job) != DIST__ENDED) return status; /* it never does */
             status = dist__job_as_if_loud(job);
         } else {
             *handle = NULL; /* its threads are in another process: it stays as it is */

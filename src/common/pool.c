@@ -2,6 +2,7 @@
 #include "pool.h"
 #include "call.h"
 #include "check.h"
+#include "deadlock.h"
 #include "error.h"
 #include "job.h"
 #include "os.h"
@@ -354,9 +355,17 @@ static bool await_change(struct dist_pool *pool, uint64_t limit_ns) {
 static dist_status await_idle(struct dist_pool *pool, uint64_t limit_ns) {
     if (is_inside(pool))
         return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
-    while (pool->under_way || pool->foremen || pool->ending)
-        if (!await_change(pool, limit_ns)) return DIST_TIMEOUT;
-    return DIST_OK;
+    dist_status status = DIST_OK;
+    struct dist__wait wait;
+    dist__wait_begin(&wait, NULL, 1, limit_ns);
+    wait.pool = pool;
+    while (!status && (pool->under_way || pool->foremen || pool->ending)) {
+        if (dist__wait_is_vain(&wait)) status = dist__wait_refuse();
+        else if (wait.look_ns) await_change(pool, wait.look_ns);
+        else if (!await_change(pool, limit_ns)) status = DIST_TIMEOUT;
+    }
+    dist__wait_end(&wait);
+    return status;
 }
 
 dist_status dist_pool_wait(dist_pool *pool, double seconds) {

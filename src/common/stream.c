@@ -2,6 +2,7 @@
  * of lanes. The calling thread reads items into free lanes and delivers those that have ended. */
 #include "call.h"
 #include "check.h"
+#include "deadlock.h"
 #include "error.h"
 #include "job.h"
 #include "pool.h"
@@ -202,6 +203,16 @@ static void adapt(struct stream *s, const struct lane *lane) {
     if (took > LONG_NS && s->group > 1) s->group /= 2;
 }
 
+/* The stream cannot leave a job of its own, even in a circle of waits: others are told. */
+static void end_job(dist_job **job) {
+    struct dist__wait wait;
+    dist__wait_begin(&wait, job, 1, UINT64_MAX);
+    if (dist_job_state(*job) == DIST_RUNNING) dist__wait_list(&wait);
+    do dist_job_finish(job);
+    while (*job);
+    dist__wait_end(&wait);
+}
+
 static dist_status deliver(struct stream *s, struct lane *lane, bool *enough) {
     dist_status status = DIST_OK;
     for (size_t k = 0; k < lane->count && !status && !*enough; k++)
@@ -211,7 +222,7 @@ static dist_status deliver(struct stream *s, struct lane *lane, bool *enough) {
     s->used--;
     dist_error why = *dist_last_error(); /* what follows has its own */
     if (status || *enough) dist_job_cancel(lane->job, true);
-    dist_job_finish(&lane->job);
+    end_job(&lane->job);
     if (status) dist__remember(&why);
     return status;
 }
@@ -228,16 +239,19 @@ static double patience(const struct stream *s) {
 
 /* The next lane to deliver, when it has ended; NULL: not yet. */
 static struct lane *await_lane(struct stream *s) {
-    if (s->opts->unordered) {
-        for (size_t k = 0; k < s->lanes; k++) s->jobs[k] = s->lane[k].job;
-        size_t k = dist_job_wait_any(s->jobs, s->lanes, patience(s));
-        return k < s->lanes ? &s->lane[k] : NULL;
-    }
-    struct lane *lane = &s->lane[s->oldest];
-    dist_job_wait(lane->job, patience(s));
-    if (dist_job_state(lane->job) == DIST_RUNNING) return NULL;
+    bool any = s->opts->unordered;
+    for (size_t k = 0; any && k < s->lanes; k++) s->jobs[k] = s->lane[k].job;
+    struct lane *oldest = &s->lane[s->oldest];
+    struct dist__wait wait;
+    dist__wait_begin(&wait, any ? s->jobs : &oldest->job, any ? s->lanes : 1, UINT64_MAX);
+    dist__wait_list(&wait);
+    size_t k = any ? dist_job_wait_any(s->jobs, s->lanes, patience(s)) : 0;
+    if (!any) dist_job_wait(oldest->job, patience(s));
+    dist__wait_end(&wait);
+    if (any) return k < s->lanes ? &s->lane[k] : NULL;
+    if (dist_job_state(oldest->job) == DIST_RUNNING) return NULL;
     s->oldest = (s->oldest + 1) % s->lanes;
-    return lane;
+    return oldest;
 }
 
 /* ------------------------------------------------------------------ the whole */
@@ -272,7 +286,8 @@ static void stop(struct stream *s) {
     dist_error why = *dist_last_error();
     for (size_t k = 0; k < s->lanes; k++)
         if (s->lane[k].job) dist_job_cancel(s->lane[k].job, true);
-    for (size_t k = 0; k < s->lanes; k++) dist_job_finish(&s->lane[k].job);
+    for (size_t k = 0; k < s->lanes; k++)
+        if (s->lane[k].job) end_job(&s->lane[k].job);
     dist__remember(&why);
 }
 
