@@ -206,6 +206,7 @@ dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__ba
     job->batch = *batch;
     job->batch.job = job;
     job->batch.stats = &job->stats;
+    if (batch->kind == DIST__PAR_TASKS) job->tasks = batch->tasks;
     dist__outcome_init(&job->batch.outcome, 0, true); /* until it runs */
     job->opts = *opts;
     if (!opts->seed) job->opts.seed = dist__random_nested_seed(caller);
@@ -250,7 +251,8 @@ void dist__job_observe(struct dist_job *job, struct dist__span items, const dist
                    : error->status == DIST_SKIPPED ? DIST__SKIPPED
                                                    : DIST__BADLY;
     pthread_mutex_lock(&job->lock);
-    for (size_t i = items.begin; i < items.end; i++) {
+    for (size_t k = items.begin; k < items.end; k++) {
+        size_t i = dist__batch_index(&job->batch, k);
         if (job->item[i] != DIST__OPEN) continue; /* skipped, and told twice */
         job->item[i] = fate;
         if (job->order) job->order[job->ended] = i;

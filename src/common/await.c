@@ -161,13 +161,14 @@ static void find_error(struct dist_job *job, size_t index, enum dist__phase phas
 
 static void fill_event(struct dist_job *job, size_t index, enum dist__phase phase,
                        dist_event *event) {
-    const struct dist__batch *batch = &job->batch;
+    const struct dist__batch par = {.kind = DIST__PAR_TASKS, .tasks = job->tasks};
+    const struct dist__batch *batch = job->tasks ? &par : &job->batch; /* that may be ordered */
     job->delivered++;
     job->error = dist__skipped; /* unless it has failed */
     job->error.index = index;
     dist__batch_describe(batch, &job->error);
     *event = (dist_event){.index = index,
-                          .total = batch->n,
+                          .total = job->batch.n,
                           .done = job->delivered,
                           .name = job->error.name,
                           .item = job->error.item};

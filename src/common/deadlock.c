@@ -50,7 +50,8 @@ static bool task_is_part(const struct dist__record *r, const struct target *of) 
     bool stays = c && !c->opts.abandon;
     if (of->pool) return stays && c->batch->pool == of->pool;
     if (dist__is_light(of->job)) return r->light == dist__light_of(of->job);
-    return stays && c->batch->job == of->job && (!of->of_item || r->index == of->item);
+    return stays && c->batch->job == of->job &&
+           (!of->of_item || dist__batch_index(c->batch, r->index) == of->item);
 }
 
 /* The records of a thread, innermost first, and those of the tasks that have called them. */

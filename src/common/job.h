@@ -39,10 +39,11 @@ struct dist_job {
     struct dist__errand errand;      /* in a backend's hands once it is queued */
     struct dist_job *before, *after; /* in its pool's list, while `queued`; under the pool's lock */
     bool queued;
-    _Atomic(uint32_t) refs;   /* the caller's and the errand's [refs] */
-    _Atomic(uint32_t) cancel; /* asked for */
+    _Atomic(uint32_t) refs;       /* the caller's and the errand's [refs] */
+    _Atomic(uint32_t) cancel;     /* asked for */
     const struct dist_job *below; /* that the thread which runs it was running, too */
     pid_t maker;
+    const dist_task *tasks; /* of a par, as the caller gave them */
     dist_opts opts;
     const struct dist__backend *backend;
     uint64_t took_ns;   /* its run */

@@ -48,6 +48,7 @@ static void pack_tasks(struct dist__layout *to, const struct dist__batch *from,
         dist__layout_part(to, 1, dist__batch_result_size(from, i));
         if (offset) offset[i] = at;
     }
+    b->order = dist__layout_copy(to, from->order, from->n, sizeof *from->order);
     region->offset = offset;
     region->results = to->base ? to->base + begin : NULL;
     for (size_t i = 0; i < from->n; i++) {
