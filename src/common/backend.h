@@ -56,12 +56,16 @@ struct dist__backend {
      * resize: under the pool's lock. end: nothing is under way; in any thread, its workers end
      * and the team is freed. errand: has a worker of the team run it; NULL: any thread does. clear:
      * runs errands that no worker has taken yet here and now, when there is nothing left to do in
-     * them; may be NULL. */
+     * them; may be NULL. take, give: memory that all its workers see, at the same address, with
+     * whatever was there before; NULL from take: there is none. NULL, both: they see all memory
+     * that the caller has. */
     dist_status (*pool_open)(struct dist_pool *pool);
     dist_status (*pool_resize)(struct dist_pool *pool, unsigned workers);
     void (*pool_end)(struct dist_pool *pool);
     void (*pool_clear)(struct dist_pool *pool);
     void (*pool_errand)(struct dist_pool *pool, struct dist__errand *errand);
+    void *(*pool_take)(struct dist_pool *pool, size_t bytes);
+    void (*pool_give)(struct dist_pool *pool, void *memory, size_t bytes);
 
     /* Stops what the backend keeps between calls; may be NULL. */
     void (*shutdown)(void);

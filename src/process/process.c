@@ -205,10 +205,20 @@ static unsigned default_workers(const struct dist__record *caller) {
     return cpus ? cpus : 1;
 }
 
+static void *take(struct dist_pool *pool, size_t bytes) {
+    return dist__staff_take(pool->team, bytes);
+}
+
+static void give(struct dist_pool *pool, void *memory, size_t bytes) {
+    dist__staff_give(pool->team, memory, bytes);
+}
+
 const struct dist__backend dist__backend_process = {.name = "process",
                                                     .executor = DIST_PROCESS,
                                                     .default_workers = default_workers,
                                                     .run = run,
                                                     .pool_open = dist__staff_open,
                                                     .pool_resize = dist__staff_resize,
-                                                    .pool_end = dist__staff_end};
+                                                    .pool_end = dist__staff_end,
+                                                    .pool_take = take,
+                                                    .pool_give = give};
