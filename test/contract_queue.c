@@ -161,12 +161,10 @@ CASE("L-10", signals_do_not_end_a_wait) {
     assert_int_equal(setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL), 0);
 }
 
-/* A thread that was cancelled, and looks whether it is only where it says so. */
-static void *use_while_cancelled(void *arg) {
-    bool *survived = arg;
+/* Each of them waits, in a thread that was cancelled. */
+__attribute__((noinline)) static void wait_everywhere(bool *survived) {
     dist_queue *queue = open_ints(1, X == DIST_PROCESS);
     int item = 3;
-    pthread_cancel(pthread_self());
     dist_queue_put(queue, &item, 0.01);
     dist_queue_put(queue, &item, 0.01);
     dist_queue_join(queue, 0.01);
@@ -174,6 +172,12 @@ static void *use_while_cancelled(void *arg) {
     dist_queue_get(queue, &item, 0.01);
     dist_queue_free(&queue);
     *survived = true;
+}
+
+/* And then looks whether it is only where it says so. */
+static void *use_while_cancelled(void *arg) {
+    pthread_cancel(pthread_self());
+    wait_everywhere(arg);
     pthread_testcancel();
     return arg;
 }
