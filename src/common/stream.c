@@ -28,7 +28,8 @@ struct lane {
 struct stream {
     const dist_opts *opts;
     const struct dist__backend *backend;
-    dist_pool *pool, *own; /* NULL, both: INLINE without one; own: opened here */
+    dist_pool *pool, *own;    /* NULL, both: INLINE without one; own: opened here */
+    struct dist__quota quota; /* of its jobs in a pool that is not its own; most 0: none */
     dist_fn fn;
     size_t item_size, result_size;
     dist_next_fn next;
@@ -114,10 +115,14 @@ static dist_status start_lane(struct stream *s, struct lane *lane) {
                                 .first = lane->first};
     dist_opts opts = group_opts(s, lane);
     if (s->result_size) memset(lane->results, 0, lane->count * s->result_size);
+    opts.deferred = s->quota.most > 0;
     lane->job = dist__job_start(&batch, s->backend, &opts);
     if (!lane->job) return dist_last_error()->status;
-    s->used++;
-    return DIST_OK;
+    if (s->quota.most) lane->job->quota = &s->quota;
+    dist_status refused = s->quota.most ? dist_job_start(lane->job) : DIST_OK;
+    if (refused) dist_job_finish(&lane->job);
+    s->used += !refused;
+    return refused;
 }
 
 static struct lane *free_lane(struct stream *s) {
@@ -345,6 +350,7 @@ static dist_status run(struct stream *s) {
     if (status) return status;
     unsigned workers = s->pool ? dist_pool_workers(s->pool) : 1;
     if (s->opts->workers && s->opts->workers < workers) workers = s->opts->workers;
+    if (s->opts->pool && s->opts->workers) s->quota.most = s->opts->workers;
     struct dist__batch none = {.n = 1, .workers = 1};
     dist__record_enter(&s->reader, &none, 0, DIST__ALONE);
     dist__record_switch(s->reader.outer);
