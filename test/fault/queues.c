@@ -42,7 +42,7 @@ static dist_queue *open_queue(size_t capacity, bool priority) {
 
 /* ------------------------------------------------------------------ at random moments */
 
-enum { PRODUCERS = 3, CONSUMERS = 3, EACH_MOST = 1 << 18 };
+enum { PRODUCERS = 3, CONSUMERS = 3, EACH_MOST = 1 << 21 };
 
 static struct {
     dist_queue *queue;
