@@ -61,15 +61,18 @@ CASE("F-02", a_stage_is_cancelled_whatever_it_waits_for) {
 
 /* All has been read, and not all has been delivered. */
 CASE("F-02", a_stage_is_cancelled_behind_the_end_of_its_queue) {
-    dist_queue *in = queue(2), *out = queue(2);
-    fill(in, 2, true);
-    dist_job *stage = dist_pipe(in, until_told, out, .executor = X, .workers = 2, .ctx = &in);
-    for (double limit = now() + 10; dist_queue_length(in) > 0 && now() < limit;) nap(0.001);
-    nap(0.02);
-    assert_int_equal(dist_job_cancel(stage, true), DIST_OK);
-    assert_int_equal(dist_job_wait(stage, 15), DIST_CANCELLED);
-    dist_job_finish(&stage);
-    check_both_closed(in, out);
+    for (int unordered = 0; unordered < 2; unordered++) {
+        dist_queue *in = queue(2), *out = queue(2);
+        fill(in, 2, true);
+        dist_job *stage = dist_pipe(in, until_told, out, .executor = X, .workers = 2, .ctx = &in,
+                                    .unordered = unordered);
+        for (double limit = now() + 10; dist_queue_length(in) > 0 && now() < limit;) nap(0.001);
+        nap(0.02);
+        assert_int_equal(dist_job_cancel(stage, true), DIST_OK);
+        assert_int_equal(dist_job_wait(stage, 15), DIST_CANCELLED);
+        dist_job_finish(&stage);
+        check_both_closed(in, out);
+    }
 }
 
 /* Nobody waits for ever for what a stage has taken and not delivered. */
