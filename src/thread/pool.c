@@ -385,28 +385,17 @@ static void send_away(bool joins) {
     }
 }
 
-/* So long from now, in CLOCK_REALTIME. */
-static struct timespec in_ns(uint64_t ns) {
-    struct timespec time;
-    clock_gettime(CLOCK_REALTIME, &time);
-    ns += (uint64_t)time.tv_nsec;
-    time.tv_sec += (time_t)(ns / 1000000000);
-    time.tv_nsec = (long)(ns % 1000000000);
-    return time;
-}
-
-/* Those that run something get `grace_ns`; with nobody busy all are on their way out, and only the
- * machine may be slow. */
+/* With nobody busy all are on their way out, and only the machine may be slow. */
 static bool join(pthread_t handle, const struct timespec *limit) {
     if (pthread_timedjoin_np(handle, NULL, limit) == 0) return true;
-    struct timespec slow = in_ns(SLOW_NS);
+    struct timespec slow = dist__realtime_in(SLOW_NS);
     return load_int(&pool.busy) == 0 && pthread_timedjoin_np(handle, NULL, &slow) == 0;
 }
 
 /* Waits for those that were sent away. Those that are still busy then are joined when their object
  * is wanted again. */
 static void join_those_sent(uint64_t grace_ns) {
-    struct timespec limit = in_ns(grace_ns);
+    struct timespec limit = dist__realtime_in(grace_ns);
     for (unsigned i = 0; i < thread_count(); i++) {
         struct dist__thread *thread = pool.thread[i];
         if (!thread->joining) continue; /* only this thread, with the shutdown lock, changes it */
