@@ -115,11 +115,12 @@ static dist_status start_lane(struct stream *s, struct lane *lane) {
                                 .first = lane->first};
     dist_opts opts = group_opts(s, lane);
     if (s->result_size) memset(lane->results, 0, lane->count * s->result_size);
-    opts.deferred = s->quota.most > 0;
+    opts.deferred = true;
     lane->job = dist__job_start(&batch, s->backend, &opts);
     if (!lane->job) return dist_last_error()->status;
     if (s->quota.most) lane->job->quota = &s->quota;
-    dist_status refused = s->quota.most ? dist_job_start(lane->job) : DIST_OK;
+    lane->job->batch.stats = NULL; /* nobody will ask */
+    dist_status refused = dist_job_start(lane->job);
     if (refused) dist_job_finish(&lane->job);
     s->used += !refused;
     return refused;
