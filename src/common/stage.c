@@ -166,7 +166,7 @@ static void *reader_main(void *arg) {
 
 /* ------------------------------------------------------------------ delivering */
 
-/* With the lock held: has one of those under way ended, or will none? */
+/* With the lock held: one of those under way that has ended, or NULL. */
 static struct dist__lane *first_ended(const struct dist__stage *stage) {
     const struct dist__flow *flow = &stage->flow;
     for (size_t k = 0; k < flow->lanes; k++) {
