@@ -117,9 +117,16 @@ static void conclude_unrun(struct dist_job *job) {
     conclude(job, dist__refuse(DIST_CANCELLED, 0, "cancelled before it began"));
 }
 
+/* From its end on, whoever has waited for it may give it up. */
+static void refer(struct dist_job *job) {
+    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
+}
+
 static void end_unrun(struct dist_job *job) {
+    refer(job);
     conclude_unrun(job);
     end(job);
+    dist__job_unref(job);
 }
 
 bool dist__job_begin(struct dist_job *job) {
@@ -220,7 +227,9 @@ static dist_status start(struct dist_job *job) {
     if (!move(job, DIST__NEW, here ? DIST__UNDER_WAY : DIST__QUEUED)) {
         if (pool) dist__pool_end_call(pool);
     } else if (here) {
+        refer(job);
         dist__job_run_here(job);
+        dist__job_unref(job);
     } else {
         status = submit(job);
     }
@@ -353,8 +362,10 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (dist__is_light(job)) return dist__light_cancel(dist__light_of(job), running_too);
     if (dist__job_phase(job) != DIST__ENDED && is_foreign(job)) return dist__job_refuse_foreign();
     if (move(job, DIST__NEW, DIST__UNDER_WAY)) { /* it never counted in its pool */
+        refer(job);
         conclude_unrun(job);
         publish(job);
+        dist__job_unref(job);
         return DIST_OK;
     }
     if (take_unrun(job)) {
