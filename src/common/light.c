@@ -26,18 +26,15 @@ static const struct dist__light_end unknown_end = {
 
 struct dist__onlookers dist__onlookers;
 
-/* Which process this is, counted in forks from the first one: all jobs that it can see were made by
- * itself or by its ancestors, so no two of them have the same number. Written where there is only
- * one thread. */
-static uint32_t process;
+/* Of a job's word. */
+static uint32_t maker(void) { return dist__process % DIST__MAKERS; }
 
 void dist__light_forget(void) {
-    process = (process + 1) % DIST__MAKERS;
     /* relaxed, both: there is only this thread */
     atomic_store_explicit(&dist__onlookers.count, 0, memory_order_relaxed);
 }
 
-static bool is_foreign(uint32_t word) { return word >> DIST__MAKER_AT != process; }
+static bool is_foreign(uint32_t word) { return word >> DIST__MAKER_AT != maker(); }
 
 /* The lanes that all light jobs are in: there is one backend that has any. */
 static const struct dist__lanes *lanes(void) {
@@ -242,7 +239,7 @@ dist_job *dist__light_start(const struct dist__backend *backend, dist_fn fn, con
     if (!backend->lanes || result_size > UINT32_MAX || (caller && caller->arena)) return NULL;
     struct dist__light *light = backend->lanes->get();
     if (!light) return NULL;
-    uint32_t word = DIST__LIGHT | process << DIST__MAKER_AT;
+    uint32_t word = DIST__LIGHT | maker() << DIST__MAKER_AT;
     word |= opts->deferred ? DIST__NEW : DIST__QUEUED | DIST__IN_LANE;
     if (opts->silent) word |= DIST__SILENT;
     if (opts->in_place) word |= DIST__IN_PLACE;
