@@ -327,7 +327,7 @@ static struct dist__work *search(void) {
         }
         dist__park_found(&pool.park);
         if (load_int(&pool.pending) > 0) tell();
-        dist__lanes_tell_on();
+        dist__lanes_tell_on(work == NULL);
         return work;
     }
 }
@@ -355,6 +355,7 @@ static void *thread_main(void *arg) {
         if (work == &lanes_work) dist__lanes_end(); /* not before others count on it again */
     }
     empty_deque();
+    dist__lanes_rest();
     /* release: all of the above; pairs with [gone] */
     atomic_store_explicit(&self->gone, true, memory_order_release);
     return NULL;
