@@ -16,6 +16,16 @@ struct dist__errand {
 
 struct dist__light;
 
+/* One item, and nothing to look after. */
+struct dist__single {
+    dist_fn fn;
+    const void *item; /* NULL: none, and the size is 0 */
+    size_t item_size;
+    void *result; /* as the item */
+    size_t result_size;
+    const dist_opts *opts;
+};
+
 /* Where light jobs (light.h) wait for a thread, and the memory that they are. */
 struct dist__lanes {
     struct dist__light *(*get)(void); /* room for one; NULL: no memory */
@@ -51,11 +61,16 @@ struct dist__backend {
     /* Pools (common/pool.h); NULL, all: there are none. open: makes pool->team, with room for
      * pool->workers; a refusal if not even one can be had. A batch with a pool runs in its team.
      * resize: under the pool's lock. end: nothing is under way; its workers end and the team is
-     * freed. errand: has a worker of the team run it; NULL: any thread does. */
+     * freed. errand: has a worker of the team run it; NULL: any thread does.
+     * apply: a call of one item, by a short way; false: not that way, nothing has run; NULL: there
+     * is none. stop: what came that way is cancelled; NULL: nothing does. */
     dist_status (*pool_open)(struct dist_pool *pool);
     dist_status (*pool_resize)(struct dist_pool *pool, unsigned workers);
     void (*pool_end)(struct dist_pool *pool);
     void (*pool_errand)(struct dist_pool *pool, struct dist__errand *errand);
+    bool (*pool_apply)(struct dist_pool *pool, const struct dist__single *single,
+                       dist_status *status);
+    void (*pool_stop)(struct dist_pool *pool);
 
     /* Stops what the backend keeps between calls; may be NULL. */
     void (*shutdown)(void);

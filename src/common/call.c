@@ -271,6 +271,22 @@ static dist_job *go_lightly(dist_fn fn, const void *item, size_t item_size, void
     return backend ? dist__light_start(backend, fn, item, out, out_size, opts) : NULL;
 }
 
+/* The same for a blocking call in a pool. False: it has to go the longer way. */
+static bool go_by_mail(const struct dist__single *single, dist_status *status) {
+    const dist_opts *o = single->opts;
+    bool well = single->fn && (!single->item || single->item_size) &&
+                (!single->result || single->result_size);
+    if (!well || !o->pool->backend->pool_apply || !dist__mail_suits(o) || o->unordered ||
+        o->deferred || dist__record_current() || !dist__pool_begin_single(o->pool))
+        return false;
+    int saved = errno, cancel_state = dist__cancel_disable();
+    bool went = o->pool->backend->pool_apply(o->pool, single, status);
+    dist__pool_end_call(o->pool);
+    dist__cancel_restore(cancel_state);
+    if (went && *status == DIST_OK) errno = saved;
+    return went;
+}
+
 /* A call that goes on by itself. */
 static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
     if (!opts) opts = &defaults;
@@ -316,6 +332,9 @@ dist_job *dist_map_async_fn(dist_fn fn, const void *items, size_t n, size_t item
 
 dist_status dist_apply_fn(dist_fn fn, const void *arg, size_t arg_size, void *out, size_t out_size,
                           const dist_opts *opts) {
+    struct dist__single single = {fn, arg, arg ? arg_size : 0, out, out ? out_size : 0, opts};
+    dist_status status;
+    if (opts && opts->pool && go_by_mail(&single, &status)) return leave(status, opts);
     struct dist__batch batch;
     batch.kind = DIST__MAP_ITEMS, batch.map = fn;
     describe(&batch, arg, 1, arg_size, out, out_size);

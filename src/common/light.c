@@ -3,6 +3,7 @@
 #include "call.h"
 #include "control.h"
 #include "error.h"
+#include "pool.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -29,11 +30,15 @@ struct dist__onlookers dist__onlookers;
  * one thread. */
 static uint32_t process;
 
-void dist__light_forget(void) {
+uint32_t dist__process_number(void) { return process; }
+
+static void forget(void) {
     process = (process + 1) % DIST__MAKERS;
     /* relaxed, both: there is only this thread */
     atomic_store_explicit(&dist__onlookers.count, 0, memory_order_relaxed);
 }
+
+__attribute__((constructor)) static void enter(void) { pthread_atfork(NULL, NULL, forget); }
 
 static bool is_foreign(uint32_t word) { return word >> DIST__MAKER_AT != process; }
 
@@ -207,14 +212,21 @@ void dist__light_hurry(struct dist__light *light) {
 
 /* ------------------------------------------------------------------ its beginning */
 
-bool dist__light_suits(const dist_opts *o) {
+/* But for the pool and the size of ctx. */
+static bool is_plain(const dist_opts *o) {
     bool no_numbers = !((o->max_failures | o->in_flight | o->tasks_per_worker | o->worker_memory |
-                         o->n_cpus | o->retries | o->ctx_size | o->stack_size | o->max_pending) ||
+                         o->n_cpus | o->retries | o->stack_size | o->max_pending) ||
                         o->strict || o->no_wait || o->abandon || o->timeout != 0 ||
                         o->task_timeout != 0 || o->rate != 0 || o->backoff != 0);
-    return o->size == sizeof *o && no_numbers && !o->retry_if && !o->names && !o->pool &&
-           !o->arena && !o->token && !o->job && !o->worker_init && !o->worker_exit &&
+    return o->size == sizeof *o && no_numbers && !o->retry_if && !o->names && !o->arena && !o->token && !o->job && !o->worker_init && !o->worker_exit &&
            !o->on_start && !o->on_finish && !o->cpus && !o->progress && !o->trace;
+}
+
+bool dist__light_suits(const dist_opts *o) { return is_plain(o) && !o->pool && !o->ctx_size; }
+
+bool dist__mail_suits(const dist_opts *o) {
+    bool fits = o->executor == DIST_DEFAULT || o->executor == o->pool->backend->executor;
+    return is_plain(o) && fits && (o->ctx || !o->ctx_size);
 }
 
 /* A thread will come for it, or, if there is no memory to tell one, is started for it. */

@@ -46,6 +46,12 @@ static inline struct dist__light *dist__light_of(const dist_job *job) {
 /* True if a call with these options can be a light job, apart from what it runs. */
 bool dist__light_suits(const dist_opts *opts);
 
+/* The same for a call in a pool, if that has a short way for it. */
+bool dist__mail_suits(const dist_opts *opts);
+
+/* Which process this is, for telling one that was forked from its parent, without a system call. */
+uint32_t dist__process_number(void);
+
 /* The call fn(result, item, ctx) as a light job in the backend's lanes; NULL: it has to become a
  * job like any other (which then says why, if it is refused). */
 dist_job *dist__light_start(const struct dist__backend *backend, dist_fn fn, const void *item,
@@ -57,9 +63,6 @@ bool dist__light_take(struct dist__light *light);
 
 /* DIST_CANCELLED if the task that runs for it should return. */
 dist_status dist__light_reason(const struct dist__light *light);
-
-/* In the child of a fork: the jobs there are belong to the parent. */
-void dist__light_forget(void);
 
 /* ------------------------------------------------------------------ public calls, for light jobs
  */

@@ -33,10 +33,11 @@ enum {
     DIST__SILENT = 1 << 8,    /* these do not change */
     DIST__IN_PLACE = 1 << 9,
     DIST__LIGHT = 1 << 10,
-    DIST__STATUS_AT = 11, /* how it ended; 0 before */
+    DIST__MAIL = 1 << 11, /* a light job that workers of a process pool run */
+    DIST__STATUS_AT = 12, /* how it ended; 0 before */
     DIST__STATUS_BITS = 5,
-    DIST__MAKER_AT = 16, /* which process made it */
-    DIST__MAKERS = 1 << 16
+    DIST__MAKER_AT = 17, /* which process made it */
+    DIST__MAKERS = 1 << 15
 };
 
 static inline enum dist__phase dist__phase_of(uint32_t word) {

@@ -3,6 +3,7 @@
 #include "check.h"
 #include "error.h"
 #include "job.h"
+#include "light.h"
 #include "os.h"
 
 #include <errno.h>
@@ -26,6 +27,15 @@ static bool is_inside(const struct dist_pool *pool) {
     for (const struct dist__control *c = pool->control; c; c = c->next_in_pool)
         if (pthread_equal(c->supervisor, pthread_self())) return true;
     return false;
+}
+
+bool dist__pool_begin_single(struct dist_pool *pool) {
+    if (pool->process != dist__process_number()) return false;
+    pthread_mutex_lock(&pool->lock);
+    bool open = pool->phase == DIST__POOL_OPEN;
+    pool->under_way += open;
+    pthread_mutex_unlock(&pool->lock);
+    return open;
 }
 
 dist_status dist__pool_begin_call(struct dist_pool *pool) {
@@ -175,6 +185,7 @@ static struct dist_pool *new_pool(const struct dist__backend *backend, const dis
     pool->opts = *opts;
     pool->opts.error = NULL;
     pool->maker = getpid();
+    pool->process = dist__process_number();
     pool->workers = backend->executor == DIST_INLINE ? 1
                     : opts->workers                  ? opts->workers
                                                      : backend->default_workers(NULL);
@@ -250,6 +261,14 @@ dist_status dist_pool_close(dist_pool *pool) {
     return DIST_OK;
 }
 
+/* With the lock held, and a foreman: what came by the short way. */
+static void stop_mail(struct dist_pool *pool) {
+    if (!pool->backend->pool_stop || !pool->team || pool->ending) return;
+    pthread_mutex_unlock(&pool->lock);
+    pool->backend->pool_stop(pool);
+    pthread_mutex_lock(&pool->lock);
+}
+
 dist_status dist_pool_terminate(dist_pool *pool) {
     dist_status refused = check(pool);
     if (refused) return refused;
@@ -261,6 +280,7 @@ dist_status dist_pool_terminate(dist_pool *pool) {
     for (const struct dist__control *c = pool->control; c; c = c->next_in_pool)
         dist__control_ring(c);
     pool->foremen++; /* nobody frees the pool meanwhile */
+    stop_mail(pool);
     for (struct dist_job *job; (job = pool->first);) {
         unlink_job(pool, job);
         pthread_mutex_unlock(&pool->lock);

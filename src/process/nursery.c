@@ -91,6 +91,7 @@ static int32_t status_of(const siginfo_t *info) {
 static void bury(struct nursery *n, unsigned k, const siginfo_t *info) {
     struct child *child = &n->child[k];
     dist__life_end(&n->staff->life[k], child->generation, status_of(info));
+    dist__mail_inherit(n->staff, k, child->generation, child->pid, status_of(info));
     waitpid(child->pid, NULL, 0);
     child->pid = 0;
     bool idle = tasks_of(n, k) == child->tasks;
@@ -123,6 +124,17 @@ _Noreturn static void end(struct nursery *n) {
         if (n->child[k].pid) kill(n->child[k].pid, SIGKILL);
     while (bury_all(n)) poll(NULL, 0, 1);
     _exit(0);
+}
+
+/* Kills workers whose item was cancelled. Returns for how long to sleep, at most timeout_ms. */
+static int enforce_mail(const struct nursery *n, int timeout_ms) {
+    for (unsigned k = 0; k < n->staff->room; k++) {
+        const struct child *child = &n->child[k];
+        if (!child->pid) continue;
+        int ms = dist__mail_enforce(n->staff, k, child->generation, child->pid);
+        if (ms >= 0 && (timeout_ms < 0 || ms < timeout_ms)) timeout_ms = ms;
+    }
+    return timeout_ms;
 }
 
 /* Sleeps; true: the host is gone. */
@@ -158,13 +170,25 @@ static void become_nursery(struct nursery *n) {
     dist__keep_stacks();
 }
 
+/* Of a worker that another nursery had. */
+static void inherit_mail(const struct nursery *n, unsigned k) {
+    struct dist__life *life = &n->staff->life[k];
+    /* relaxed, both: the one is the last one's, the other it has written just now, or seen */
+    int32_t pid = atomic_load_explicit(&life->pid, memory_order_relaxed);
+    int32_t status = atomic_load_explicit(&life->status, memory_order_relaxed);
+    dist__mail_inherit(n->staff, k, n->child[k].generation, pid, status);
+}
+
 /* The nursery before this one has died, and the kernel kills its workers: they may still run for a
  * moment. */
 static void succeed(struct nursery *n, unsigned k) {
     struct dist__life *life = &n->staff->life[k];
     uint64_t word = dist__life_read(life);
     n->child[k].generation = word / DIST__LIFE_STATES;
-    if (word % DIST__LIFE_STATES != DIST__LIFE_LIVE) return;
+    if (word % DIST__LIFE_STATES != DIST__LIFE_LIVE) {
+        inherit_mail(n, k);
+        return;
+    }
     int fd = dist__pidfd_open(atomic_load_explicit(&life->pid, memory_order_relaxed));
     if (fd >= 0) {
         poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, SUCCESSION_MS);
@@ -173,6 +197,7 @@ static void succeed(struct nursery *n, unsigned k) {
         poll(NULL, 0, LOOK_MS);
     }
     dist__life_end(life, n->child[k].generation, SIGKILL);
+    inherit_mail(n, k);
 }
 
 _Noreturn void dist__nursery_main(struct dist__staff *staff, pid_t host, int line) {
@@ -183,7 +208,7 @@ _Noreturn void dist__nursery_main(struct dist__staff *staff, pid_t host, int lin
     for (unsigned k = 0; k < staff->room; k++) succeed(&n, k);
     for (;;) {
         bool any = bury_all(&n);
-        int timeout_ms = fill(&n);
+        int timeout_ms = enforce_mail(&n, fill(&n));
         /* relaxed: a fact by itself */
         if (!any && atomic_load_explicit(&staff->office->closing, memory_order_relaxed)) end(&n);
         if (sleep_until_needed(&n, timeout_ms)) end(&n);

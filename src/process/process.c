@@ -207,4 +207,6 @@ const struct dist__backend dist__backend_process = {.name = "process",
                                                     .run = run,
                                                     .pool_open = dist__staff_open,
                                                     .pool_resize = dist__staff_resize,
-                                                    .pool_end = dist__staff_end};
+                                                    .pool_end = dist__staff_end,
+                                                    .pool_apply = dist__mail_apply,
+                                                    .pool_stop = dist__mail_stop};

@@ -18,7 +18,9 @@ struct resident {
     uint64_t generation;
     struct dist__hand hand;
     struct dist__life *life;
-    uint64_t left; /* tasks before it is replaced; UINT64_MAX: any number */
+    uint64_t left;  /* tasks before it is replaced; UINT64_MAX: any number */
+    uint64_t state; /* that it has told; see mail.h */
+    bool posted;    /* what it ran last was mail */
 };
 
 static struct resident self;
@@ -38,6 +40,39 @@ static bool find_invitation(unsigned *slot, uint64_t *word) {
     return any;
 }
 
+enum work { NOTHING, INVITATION, MAIL };
+
+static bool take_mail(uint32_t *cell) {
+    const struct dist__mail *mail = &self.staff->mail;
+    return mail->cell && dist__rack_any(mail->box.rack) &&
+           dist__mail_take(self.staff, self.number, self.generation, cell);
+}
+
+/* In turn, if there is both. */
+static enum work find_work(unsigned *slot, uint64_t *word, uint32_t *cell) {
+    if (!self.posted && take_mail(cell)) return MAIL;
+    if (find_invitation(slot, word)) return INVITATION;
+    return self.posted && take_mail(cell) ? MAIL : NOTHING;
+}
+
+/* Says what it does now. If it was the one to look, and there is more, another one has to. */
+static void become(uint64_t state) {
+    const struct dist__mail *mail = &self.staff->mail;
+    if (!mail->cell || state == self.state) return;
+    dist__calls_move(mail->calls, self.number, self.state, state);
+    self.state = state;
+    if (state == DIST__BUSY && dist__rack_any(mail->box.rack)) dist__mail_ring(self.staff);
+}
+
+/* For a moment, unless there is mail. */
+static void pause_looking(void) {
+    const struct dist__mail *mail = &self.staff->mail;
+    for (int i = 0; i < SPINS_PER_LOOK; i++) {
+        if (mail->cell && dist__rack_any(mail->box.rack)) return;
+        dist__cpu_pause();
+    }
+}
+
 static bool must_leave(void) {
     const struct dist__office *office = self.staff->office;
     /* relaxed, both: facts by themselves */
@@ -46,27 +81,31 @@ static bool must_leave(void) {
 }
 
 /* Looks for one wake latency. */
-static bool look_and_spin(unsigned *slot, uint64_t *word) {
+static enum work look_and_spin(unsigned *slot, uint64_t *word, uint32_t *cell) {
     for (uint64_t limit = 0;;) {
-        if (find_invitation(slot, word)) return true;
+        enum work work = find_work(slot, word, cell);
+        if (work) return work;
+        become(DIST__LOOKING);
         uint64_t now = dist__now_ns();
         if (limit == 0) limit = now + SPIN_NS;
-        if (now > limit) return false;
-        for (int i = 0; i < SPINS_PER_LOOK; i++) dist__cpu_pause();
+        if (now > limit) return NOTHING;
+        pause_looking();
     }
 }
 
-/* False: it is to leave. */
-static bool await_invitation(unsigned *slot, uint64_t *word) {
+/* NOTHING: it is to leave. */
+static enum work await_work(unsigned *slot, uint64_t *word, uint32_t *cell) {
     _Atomic(uint32_t) *asleep = &self.life->asleep;
     for (;;) {
-        if (must_leave()) return false;
-        if (look_and_spin(slot, word)) return true;
+        if (must_leave()) return NOTHING;
+        enum work work = look_and_spin(slot, word, cell);
+        if (work) return work;
         dist__bell_arm(asleep);
-        bool any = find_invitation(slot, word);
-        if (!any && !must_leave()) dist__futex_wait(asleep, 1, -1, true);
+        become(DIST__ASLEEP);
+        work = find_work(slot, word, cell);
+        if (!work && !must_leave()) dist__futex_wait(asleep, 1, -1, true);
         dist__bell_must_ring(asleep); /* awake */
-        if (any) return true;
+        if (work) return work;
     }
 }
 
@@ -84,11 +123,13 @@ static void make_room(struct dist__slot *slot) {
 
 /* ------------------------------------------------------------------ a call */
 
-/* Is there an older invitation than the one it has, or is it time to go? */
+/* Does anything else wait, or is it time to go? */
 static bool must_yield(void) {
     unsigned slot = 0;
     uint64_t word = 0;
-    return must_leave() || find_invitation(&slot, &word);
+    const struct dist__mail *mail = &self.staff->mail;
+    return must_leave() || find_invitation(&slot, &word) ||
+           (mail->cell && dist__rack_any(mail->box.rack));
 }
 
 static uint64_t resident_bytes(void) {
@@ -99,13 +140,17 @@ static uint64_t resident_bytes(void) {
     return strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* After a hand-out of so many tasks. */
-static bool has_done_enough(uint64_t tasks) {
+static void count_tasks(uint64_t tasks) {
     size_t most = self.hand.pool->opts.worker_memory;
     /* relaxed: one writer, and a number to look at */
     atomic_fetch_add_explicit(&self.life->tasks, tasks, memory_order_relaxed);
     if (self.left != UINT64_MAX) self.left -= tasks < self.left ? tasks : self.left;
     if (most && resident_bytes() > most) self.left = 0;
+}
+
+/* After a hand-out of so many tasks. */
+static bool has_done_enough(uint64_t tasks) {
+    count_tasks(tasks);
     return must_yield();
 }
 
@@ -142,16 +187,25 @@ static void work_for(struct dist__slot *slot, struct dist__seat *seat) {
     leave_seat(seat, slot, more, &control);
 }
 
-/* Follows one invitation. False: it is to leave. */
-static bool serve(void) {
-    unsigned k = 0;
-    uint64_t word = 0;
-    if (!await_invitation(&k, &word)) return false;
+static void accept(unsigned k, uint64_t word) {
     struct dist__slot *slot = &self.staff->slot[k];
     struct dist__seat *seat = dist__seat_of(self.staff, self.number, k);
     if (!enter(slot)) dist__seat_revoke(seat, word); /* there are enough */
     else if (dist__seat_take(seat, word, self.generation)) work_for(slot, seat);
     else make_room(slot);
+}
+
+/* Follows one invitation, or runs one item. False: it is to leave. */
+static bool serve(void) {
+    unsigned k = 0;
+    uint64_t word = 0;
+    uint32_t cell = 0;
+    enum work work = await_work(&k, &word, &cell);
+    if (!work) return false;
+    become(DIST__BUSY);
+    self.posted = work == MAIL;
+    if (work == MAIL) count_tasks(dist__mail_run(self.staff, cell, &self.hand));
+    else accept(k, word);
     return true;
 }
 

@@ -123,12 +123,14 @@ static bool lay_out(struct dist__staff *staff) {
     if (!staff->used || !staff->bell) return false;
     for (unsigned k = 0; k < staff->slots; k++)
         staff->bell[k] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    dist__mail_open(staff);
     return true;
 }
 
 static void free_staff(struct dist__staff *staff) {
     for (unsigned k = 0; staff->bell && k < staff->slots; k++)
         if (staff->bell[k] >= 0) close(staff->bell[k]);
+    dist__mail_close(staff);
     dist__heap_close(&staff->heap);
     pthread_mutex_destroy(&staff->lock);
     pthread_cond_destroy(&staff->changed);
@@ -167,6 +169,13 @@ dist_status dist__staff_open(struct dist_pool *pool) {
     pool->team = NULL;
     free_staff(staff);
     return dist__refuse(DIST_SYSTEM, error, "fork: %s", strerror(error));
+}
+
+void dist__staff_tell_nursery(struct dist__staff *staff) {
+    pthread_mutex_lock(&staff->lock);
+    if (staff->nursery && send(staff->line, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+    } /* if its buffer is full it has enough to read */
+    pthread_mutex_unlock(&staff->lock);
 }
 
 /* The nursery and all workers are to look around. */

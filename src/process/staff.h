@@ -13,6 +13,7 @@
 #include "common/arena.h"
 #include "common/heap.h"
 #include "common/pool.h"
+#include "post.h"
 #include "supervisor.h"
 
 struct dist__office {                      /* shared; made before the nursery is forked */
@@ -37,6 +38,7 @@ struct dist__staff {
     struct dist__slot *slot;
     struct dist__seat *seat; /* slots of worker 0, slots of worker 1 ... */
     int *bell;               /* one for each slot, inherited by all; -1: none */
+    struct dist__mail mail;  /* single items; it has a lock of its own */
 
     /* The host's own. */
     pthread_mutex_t lock; /* over all that follows, and the heap */
@@ -71,6 +73,9 @@ void dist__staff_give(struct dist__staff *staff, void *memory, size_t bytes);
 /* A slot for a call, waited for. */
 unsigned dist__staff_take_slot(struct dist__staff *staff);
 void dist__staff_give_slot(struct dist__staff *staff, unsigned slot);
+
+/* The nursery is to look around. */
+void dist__staff_tell_nursery(struct dist__staff *staff);
 
 /* Wakes worker k if it sleeps; true: it did. */
 bool dist__staff_wake(struct dist__staff *staff, unsigned worker);

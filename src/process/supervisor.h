@@ -59,6 +59,10 @@ void dist__member_stop_all(struct dist__supervisor *s);
 /* Condemns attempts that are late and kills whose grace is over. Returns when to look again. */
 uint64_t dist__member_enforce(struct dist__supervisor *s);
 
+/* "worker 2 (pid 41) killed by SIGSEGV" */
+void dist__death_describe(char *text, size_t size, unsigned place, pid_t pid,
+                          struct dist__exit end);
+
 /* ------------------------------------------------------------------ collect.c: what they leave */
 
 /* With no worker alive, in a call that is looked after: failures whose workers died before they

@@ -1,0 +1,178 @@
+/* mail.c - single items in the hands of a pool's workers, and what the nursery does with those of
+ * dead ones. */
+#include "common/error.h"
+#include "common/os.h"
+#include "staff.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const uint64_t GRACE_NS = 200000000; /* between SIGTERM and SIGKILL */
+
+/* Of 32 workers: wakes one that sleeps. */
+static bool wake_one(struct dist__staff *staff, unsigned from, uint64_t states) {
+    for (uint64_t asleep = states >> 1 & dist__all_looking; asleep; asleep &= asleep - 1)
+        if (dist__staff_wake(staff, from + (unsigned)__builtin_ctzll(asleep) / 2)) return true;
+    return false;
+}
+
+void dist__mail_ring(struct dist__staff *staff) {
+    const struct dist__calls *calls = staff->mail.calls;
+    for (unsigned k = 0; k < staff->room; k += DIST__CALLS_PER_WORD)
+        if (dist__calls_look(calls, k) & dist__all_looking) return;
+    for (unsigned k = 0; k < staff->room; k += DIST__CALLS_PER_WORD)
+        if (wake_one(staff, k, dist__calls_look(calls, k))) return;
+}
+
+/* ------------------------------------------------------------------ a worker */
+
+bool dist__mail_take(struct dist__staff *staff, unsigned worker, uint64_t generation,
+                     uint32_t *cell) {
+    struct dist__mail *mail = &staff->mail;
+    return dist__rack_take(&mail->box, &mail->carrier[worker].at, dist__bearer(worker, generation),
+                           cell);
+}
+
+static void tell_failure(struct dist__light_end *end, const struct dist__record *record, int code,
+                         bool silent) {
+    end->item = (dist_error){.status = record->code ? record->status : DIST_FAILED,
+                             .code = code,
+                             .attempts = 1,
+                             .worker = record->worker};
+    if (record->code) memcpy(end->item.message, record->message, sizeof end->item.message);
+    else snprintf(end->item.message, sizeof end->item.message, "the task returned %d", code);
+    end->why = end->item;
+    if (silent) end->why.status = DIST_OK;
+}
+
+static void tell_failed_init(struct dist__light_end *end, const struct dist__record *record,
+                             int code) {
+    end->item = dist__skipped;
+    end->why = (dist_error){.status = DIST_FAILED, .code = code, .worker = record->worker};
+    if (record->code)
+        snprintf(end->why.message, sizeof end->why.message, "worker_init: %.140s", record->message);
+    else snprintf(end->why.message, sizeof end->why.message, "worker_init: returned %d", code);
+}
+
+/* Returns the status of the whole. *tasks: how many have run. */
+static dist_status call(const struct dist__mail *mail, uint32_t c, struct dist__record *record,
+                        unsigned *tasks) {
+    struct dist__cell *cell = &mail->cell[c];
+    struct dist__light *light = &cell->light;
+    struct dist__light_end *end = &mail->end[c];
+    int code = dist__hand_begin(record->hand, record);
+    if (code) {
+        tell_failed_init(end, record, code);
+        light->end = end;
+        return end->why.status;
+    }
+    record->code = 0;
+    void *ctx = cell->flags & DIST__MAIL_HAS_CTX ? dist__mail_ctx(mail, c) : light->ctx;
+    code = light->fn(light->result ? dist__mail_result(mail, c) : NULL,
+                     light->item ? dist__mail_item(mail, c) : NULL, ctx);
+    *tasks = 1;
+    if (code == 0) return DIST_OK;
+    /* relaxed: the bit never changes */
+    uint32_t word = atomic_load_explicit(&light->word, memory_order_relaxed);
+    tell_failure(end, record, code, word & DIST__SILENT);
+    light->end = end;
+    return end->why.status;
+}
+
+unsigned dist__mail_run(struct dist__staff *staff, uint32_t c, struct dist__hand *hand) {
+    struct dist__cell *cell = &staff->mail.cell[c];
+    unsigned tasks = 0;
+    bool waited = false;
+    if (!dist__mail_begin(&cell->stamp, &cell->light.word)) return 0;
+    struct dist__record record;
+    dist__record_enter_light(&record, &cell->light, cell->light.seed);
+    record.place = record.worker = hand->number;
+    record.company = DIST__FORKED;
+    record.hand = hand;
+    dist_status status = call(&staff->mail, c, &record, &tasks);
+    dist__record_leave(&record);
+    dist__worker_flush(); /* before the end is known */
+    if (!dist__mail_settle(&cell->light.word, status, &waited))
+        for (;;) pause();
+    if (waited) dist__futex_wake(&cell->light.word, INT_MAX, true);
+    return tasks;
+}
+
+/* ------------------------------------------------------------------ the nursery */
+
+static void tell_death(struct dist__light_end *end, unsigned worker, pid_t pid, int32_t status,
+                       bool cancelled, bool silent) {
+    struct dist__exit death = {.known = true};
+    if (WIFSIGNALED(status)) death.signal = WTERMSIG(status);
+    else death.exit_code = WEXITSTATUS(status);
+    end->item = (dist_error){.attempts = 1, .worker = worker};
+    if (!cancelled) {
+        end->item.status = DIST_CRASHED;
+        end->item.signal = death.signal;
+        end->item.exit_code = death.exit_code;
+        dist__death_describe(end->item.message, sizeof end->item.message, worker, pid, death);
+        end->why = end->item;
+        if (silent) end->why.status = DIST_OK;
+        return;
+    }
+    end->item.status = DIST_CANCELLED;
+    snprintf(end->item.message, sizeof end->item.message, "was running when it was cancelled");
+    end->why = end->item;
+    snprintf(end->why.message, sizeof end->why.message, "cancelled with its job or its pool");
+}
+
+void dist__mail_inherit(struct dist__staff *staff, unsigned worker, uint64_t generation, pid_t pid,
+                        int32_t status) {
+    struct dist__mail *mail = &staff->mail;
+    if (!mail->cell) return;
+    mail->kill_ns[worker] = 0;
+    dist__calls_clear(mail->calls, worker);
+    /* relaxed: its writer is dead and reaped */
+    uint64_t at = atomic_load_explicit(&mail->carrier[worker].at, memory_order_relaxed);
+    if (at - 1 < mail->box.cells) {
+        uint32_t old, c = (uint32_t)(at - 1);
+        struct dist__cell *cell = &mail->cell[c];
+        uint64_t bearer = dist__bearer(worker, generation);
+        bool runs = dist__mail_is_run_by(&cell->stamp, &cell->light.word, bearer, &old);
+        for (bool ended = !runs; !ended;) {
+            cell->light.end = &mail->end[c];
+            tell_death(&mail->end[c], worker, pid, status, old & DIST__CANCEL, old & DIST__SILENT);
+            ended = dist__mail_bury(&cell->light.word, &old, mail->end[c].why.status);
+            if (ended && old & DIST__WAITED) dist__futex_wake(&cell->light.word, INT_MAX, true);
+        }
+        if (!runs) dist__mail_give_back(&mail->box, c, &cell->light.word, bearer);
+    }
+    if (dist__rack_any(mail->box.rack))
+        dist__mail_ring(staff); /* it may have been the one to look */
+}
+
+/* Milliseconds until then, rounded up. */
+static int until(uint64_t limit_ns, uint64_t now) { return (int)((limit_ns - now) / 1000000) + 1; }
+
+int dist__mail_enforce(struct dist__staff *staff, unsigned worker, uint64_t generation, pid_t pid) {
+    struct dist__mail *mail = &staff->mail;
+    if (!mail->cell) return -1;
+    uint64_t now = dist__now_ns(), *kill_ns = &mail->kill_ns[worker];
+    if (*kill_ns) {
+        if (now < *kill_ns) return until(*kill_ns, now);
+        kill(pid, SIGKILL);
+        return -1;
+    }
+    /* relaxed: if it is another's already, so is the stamp */
+    uint64_t at = atomic_load_explicit(&mail->carrier[worker].at, memory_order_relaxed);
+    if (at - 1 >= mail->box.cells) return -1;
+    uint32_t old;
+    struct dist__cell *cell = &mail->cell[at - 1];
+    if (!dist__mail_is_run_by(&cell->stamp, &cell->light.word, dist__bearer(worker, generation),
+                              &old) ||
+        !(old & DIST__CANCEL))
+        return -1;
+    kill(pid, SIGTERM);
+    *kill_ns = now + GRACE_NS;
+    return until(*kill_ns, now);
+}

@@ -1,0 +1,108 @@
+/* post.h - single items that go to the workers of a pool without being a call: the cells, and who
+ * does what with them. How it is safe: mail.h. */
+#ifndef DIST_PROCESS_POST_H
+#define DIST_PROCESS_POST_H
+
+#include "common/light.h"
+#include "common/os.h"
+#include "mail.h"
+
+#include <pthread.h>
+
+struct dist__staff;
+struct dist__hand;
+
+enum {
+    DIST__SMALL_MAIL = 16,  /* items and results up to this size lie in the cell, */
+    DIST__LARGE_MAIL = 128, /* up to this elsewhere */
+    DIST__MAIL_IS_LARGE = 1,
+    DIST__MAIL_HAS_CTX = 2 /* a copy; else it is the pointer */
+};
+
+struct dist__cell {           /* shared */
+    struct dist__light light; /* item and result: the caller's, NULL if there is none */
+    struct dist__stamp stamp;
+    uint32_t flags, unused;
+    alignas(8) unsigned char ctx[8];
+    alignas(8) unsigned char item[DIST__SMALL_MAIL], result[DIST__SMALL_MAIL];
+};
+
+_Static_assert(sizeof(struct dist__cell) == 2 * DIST__CACHE_LINE, "no more than two lines");
+
+struct dist__bulk { /* shared: of a cell that is too small */
+    alignas(DIST__CACHE_LINE) unsigned char item[DIST__LARGE_MAIL];
+    alignas(DIST__CACHE_LINE) unsigned char result[DIST__LARGE_MAIL], ctx[DIST__LARGE_MAIL];
+};
+
+struct dist__carrier { /* shared: of a worker */
+    alignas(
+        DIST__CACHE_LINE) _Atomic(uint64_t) at; /* 1 + the last cell it tried to take; 0: none */
+};
+
+struct dist__mail {
+    struct dist__mailbox box; /* its memory is shared, as that of all arrays down to the lock */
+    struct dist__cell *cell;  /* NULL: there is no memory for mail */
+    struct dist__bulk *bulk;
+    struct dist__light_end *end; /* how each failed; whoever ends it */
+    struct dist__carrier *carrier;
+    struct dist__calls *calls;
+
+    pthread_mutex_t lock; /* the host's, over all that follows */
+    uint32_t *free;       /* cells, the last one first; */
+    uint32_t free_count;
+    uint32_t fresh;  /* cells from this on were never used */
+    uint32_t *limbo; /* cells that a worker may still look into */
+    uint32_t limbo_count;
+    uint8_t *used; /* for each cell, how */
+
+    uint64_t *kill_ns; /* the nursery's: when the worker gets its SIGKILL; 0: it need not */
+};
+
+/* Where the item, the result and the copy of ctx are. */
+static inline void *dist__mail_item(const struct dist__mail *mail, uint32_t c) {
+    struct dist__cell *cell = &mail->cell[c];
+    return cell->flags & DIST__MAIL_IS_LARGE ? mail->bulk[c].item : cell->item;
+}
+
+static inline void *dist__mail_result(const struct dist__mail *mail, uint32_t c) {
+    struct dist__cell *cell = &mail->cell[c];
+    return cell->flags & DIST__MAIL_IS_LARGE ? mail->bulk[c].result : cell->result;
+}
+
+static inline void *dist__mail_ctx(const struct dist__mail *mail, uint32_t c) {
+    struct dist__cell *cell = &mail->cell[c];
+    return cell->flags & DIST__MAIL_IS_LARGE ? mail->bulk[c].ctx : cell->ctx;
+}
+
+/* ------------------------------------------------------------------ post.c: the host */
+
+/* With the staff. Without the memory there is just no mail. */
+void dist__mail_open(struct dist__staff *staff);
+void dist__mail_close(struct dist__staff *staff);
+
+/* For the backend's table: see common/backend.h. */
+bool dist__mail_apply(struct dist_pool *pool, const struct dist__single *single,
+                      dist_status *status);
+void dist__mail_stop(struct dist_pool *pool);
+
+/* ------------------------------------------------------------------ mail.c: workers and nursery */
+
+/* Wakes a worker, if one sleeps and none is looking: after a post. */
+void dist__mail_ring(struct dist__staff *staff);
+
+/* Takes the oldest for this worker. */
+bool dist__mail_take(struct dist__staff *staff, unsigned worker, uint64_t generation,
+                     uint32_t *cell);
+
+/* Runs it. Returns how many tasks that were. */
+unsigned dist__mail_run(struct dist__staff *staff, uint32_t cell, struct dist__hand *hand);
+
+/* Nursery: this worker is dead. */
+void dist__mail_inherit(struct dist__staff *staff, unsigned worker, uint64_t generation, pid_t pid,
+                        int32_t status);
+
+/* Nursery: kills this worker if what it runs was cancelled. Returns in how many milliseconds to
+ * look again; -1: there is no need. */
+int dist__mail_enforce(struct dist__staff *staff, unsigned worker, uint64_t generation, pid_t pid);
+
+#endif
