@@ -21,12 +21,13 @@ static bool wake_one(struct dist__staff *staff, unsigned from, uint64_t states) 
     return false;
 }
 
-void dist__mail_ring(struct dist__staff *staff) {
+bool dist__mail_ring(struct dist__staff *staff) {
     const struct dist__calls *calls = staff->mail.calls;
     for (unsigned k = 0; k < staff->room; k += DIST__CALLS_PER_WORD)
-        if (dist__calls_look(calls, k) & dist__all_looking) return;
+        if (dist__calls_look(calls, k) & dist__all_looking) return false;
     for (unsigned k = 0; k < staff->room; k += DIST__CALLS_PER_WORD)
-        if (wake_one(staff, k, dist__calls_look(calls, k))) return;
+        if (wake_one(staff, k, dist__calls_look(calls, k))) return true;
+    return false;
 }
 
 /* ------------------------------------------------------------------ a worker */

@@ -6,13 +6,15 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     CELLS = DIST__RACK_ROOM,
-    SPIN_NS = 20000, /* about one wake latency */
+    SPIN_US = 20, /* about one wake latency, */
+    ALONE_US = 2, /* the first of it without letting others in */
     SPINS_PER_LOOK = 16,
     LOOK_NS = 100000000, /* at the nursery, by a thread that waits */
 };
@@ -112,9 +114,9 @@ static void fill(const struct dist__mail *mail, uint32_t c, const struct dist__s
     if (ctx_size) memcpy(dist__mail_ctx(mail, c), opts->ctx, ctx_size);
 }
 
-/* False: it cannot be posted. */
+/* False: it cannot be posted. *woken: a worker was woken for it. */
 static bool post(struct dist_pool *pool, const struct dist__single *single, uint32_t bits,
-                 uint32_t *c) {
+                 uint32_t *c, bool *woken) {
     struct dist__staff *staff = pool->team;
     struct dist__mail *mail = &staff->mail;
     pthread_mutex_lock(&mail->lock);
@@ -126,7 +128,7 @@ static bool post(struct dist_pool *pool, const struct dist__single *single, uint
         dist__rack_post(&mail->box, *c, &mail->cell[*c].light.word, bits | DIST__QUEUED);
     }
     pthread_mutex_unlock(&mail->lock);
-    if (posted) dist__mail_ring(staff);
+    *woken = posted && dist__mail_ring(staff);
     return posted;
 }
 
@@ -171,21 +173,20 @@ static bool has_ended(const struct dist__light *light) {
     return dist__phase_of(dist__phase_look(&light->word)) == DIST__ENDED;
 }
 
-/* Most end in less time than a sleep takes. */
+/* Most end in less time than a sleep takes. After a while somebody else may need this CPU for it.
+ */
 static bool ends_soon(const struct dist__light *light) {
     if (dist__cpus_cached() == 1) return has_ended(light);
-    for (int i = 0; i < SPINS_PER_LOOK; i++) {
-        if (has_ended(light)) return true;
-        dist__cpu_pause();
-    }
-    uint64_t limit = dist__ticks() + SPIN_NS / 1000 * dist__ticks_per_us();
+    uint64_t begin = dist__ticks(), us = dist__ticks_per_us(), spun;
     do {
         for (int i = 0; i < SPINS_PER_LOOK; i++) {
             if (has_ended(light)) return true;
             dist__cpu_pause();
         }
-    } while (dist__ticks() < limit);
-    return false;
+        spun = (dist__ticks() - begin) / us;
+        if (spun >= ALONE_US) sched_yield();
+    } while (spun < SPIN_US);
+    return has_ended(light);
 }
 
 /* Has there been no worker for a while? */
@@ -209,10 +210,10 @@ static void give_up(struct dist__mail *mail, uint32_t c) {
     pthread_mutex_unlock(&mail->lock);
 }
 
-static void await(struct dist__staff *staff, uint32_t c) {
+static void await(struct dist__staff *staff, uint32_t c, bool woken) {
     struct dist__light *light = &staff->mail.cell[c].light;
     uint64_t deserted_ns = 0;
-    if (ends_soon(light)) return;
+    if (!woken && ends_soon(light)) return; /* who is woken may need this CPU */
     for (uint32_t word; dist__phase_of(word = dist__phase_await(&light->word)) != DIST__ENDED;) {
         dist__futex_wait(&light->word, word, LOOK_NS, true);
         if (has_ended(light)) return;
@@ -250,8 +251,9 @@ bool dist__mail_apply(struct dist_pool *pool, const struct dist__single *single,
                       dist_status *status) {
     struct dist__staff *staff = pool->team;
     uint32_t c, bits = DIST__LIGHT | DIST__MAIL | (single->opts->silent ? DIST__SILENT : 0);
-    if (!suits(&staff->mail, single) || !post(pool, single, bits, &c)) return false;
-    await(staff, c);
+    bool woken;
+    if (!suits(&staff->mail, single) || !post(pool, single, bits, &c, &woken)) return false;
+    await(staff, c, woken);
     *status = conclude(&staff->mail, c, single);
     return true;
 }

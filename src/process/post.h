@@ -87,8 +87,8 @@ void dist__mail_stop(struct dist_pool *pool);
 
 /* ------------------------------------------------------------------ mail.c: workers and nursery */
 
-/* Wakes a worker, if one sleeps and none is looking: after a post. */
-void dist__mail_ring(struct dist__staff *staff);
+/* Wakes a worker, if one sleeps and none is looking: after a post. True: it has. */
+bool dist__mail_ring(struct dist__staff *staff);
 
 /* Takes the oldest for this worker. */
 bool dist__mail_take(struct dist__staff *staff, unsigned worker, uint64_t generation,

@@ -6,11 +6,16 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { SPIN_NS = 20000 /* about one wake latency */, SPINS_PER_LOOK = 32 };
+enum {
+    SPIN_NS = 20000, /* about one wake latency, */
+    ALONE_NS = 2000, /* the first of it without letting others in */
+    SPINS_PER_LOOK = 32
+};
 
 struct resident {
     struct dist__staff *staff;
@@ -90,6 +95,7 @@ static enum work look_and_spin(unsigned *slot, uint64_t *word, uint32_t *cell) {
         if (limit == 0) limit = now + SPIN_NS;
         if (now > limit) return NOTHING;
         pause_looking();
+        if (now > limit - SPIN_NS + ALONE_NS) sched_yield(); /* they may have something for it */
     }
 }
 
