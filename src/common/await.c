@@ -7,7 +7,11 @@
 #include <limits.h>
 #include <unistd.h>
 
-enum { BEGIN_NS = 10000000 }; /* so long a thread waits for others to begin a job */
+enum {
+    BEGIN_NS = 10000000,   /* so long a thread waits for others to begin a job */
+    LEAST_LOOK_NS = 50000, /* between two looks at mail, doubled up to */
+    MOST_LOOK_NS = 2000000
+};
 
 /* Nanoseconds from now until a time; -1: never. */
 static int64_t until(uint64_t limit_ns) {
@@ -129,20 +133,26 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
 
 static bool was_hurried(const struct dist_job *job) {
     if (!dist__is_light(job)) return job->hurried;
-    return dist__phase_look((const _Atomic(uint32_t) *)job) & DIST__HURRIED;
+    return dist__phase_look(&dist__light_of(job)->word) & (DIST__HURRIED | DIST__MAIL);
 }
 
-/* The first that has ended, or n. *waiting: one is on its way; *queued: one that has not begun. */
-static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
+/* What is on its way, for those that wait for any of several. */
+struct awaited {
+    bool any, mail; /* mail: by other processes, which do not tell onlookers */
+};
+
+/* The first that has ended, or n. *queued: one that has not begun. */
+static size_t first_ended(dist_job *const *jobs, size_t n, struct awaited *waiting,
                           struct dist_job **queued) {
-    *waiting = false;
+    *waiting = (struct awaited){.any = false};
     *queued = NULL;
     for (size_t k = 0; k < n; k++) {
         if (!jobs[k] || dist__job_check(jobs[k])) continue;
         enum dist__phase phase = dist__job_phase(jobs[k]);
         if (phase == DIST__ENDED) return k;
         if (phase == DIST__QUEUED && !*queued && !was_hurried(jobs[k])) *queued = jobs[k];
-        *waiting = true;
+        waiting->any = true;
+        waiting->mail |= dist__is_light(jobs[k]) && dist__is_mail(dist__light_of(jobs[k]));
     }
     return n;
 }
@@ -151,25 +161,26 @@ static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
 static size_t await_any(dist_job *const *jobs, size_t n, double seconds) {
     uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
     uint32_t ended = dist__onlookers_enter(&dist__onlookers);
-    for (;;) {
-        bool waiting;
+    for (int64_t pause = LEAST_LOOK_NS;; pause = pause < MOST_LOOK_NS ? 2 * pause : pause) {
+        struct awaited waiting;
         struct dist_job *queued;
         size_t first = first_ended(jobs, n, &waiting, &queued);
-        if (first < n || !waiting) return first;
+        if (first < n || !waiting.any) return first;
         if (limit != UINT64_MAX) queued = NULL;
         if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
         int64_t left = until(queued ? begin : limit);
         if (left == 0 && !queued) return n;
+        if (waiting.mail && (left < 0 || left > pause)) left = pause;
         if (left) dist__futex_wait(&dist__onlookers.ended, ended, left, false);
         ended = dist__onlookers_look(&dist__onlookers);
     }
 }
 
 size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
-    bool waiting;
+    struct awaited waiting;
     struct dist_job *queued;
     size_t first = first_ended(jobs, n, &waiting, &queued);
-    if (first < n || !waiting || seconds == 0) return first;
+    if (first < n || !waiting.any || seconds == 0) return first;
     first = await_any(jobs, n, seconds);
     dist__onlookers_leave(&dist__onlookers);
     return first;

@@ -39,6 +39,20 @@ struct dist__lanes {
     bool (*take_back)(struct dist__light *light);
 };
 
+/* Light jobs that workers of a process pool run: "mail". Their words are in memory that all these
+ * processes share; a job that has ended there is landed here by whoever sees it first. */
+struct dist__post {
+    dist_job *(*begin)(struct dist_pool *pool, const struct dist__single *single, uint32_t bits);
+    void (*land)(struct dist__light *light); /* it has ended */
+    const struct dist__light_end *(*ended)(const struct dist__light *light);
+    bool (*await)(struct dist__light *light, uint64_t limit_ns); /* its end; false: the time is up */
+
+    /* Returns what the word was. */
+    uint32_t (*cancel)(struct dist__light *light, bool running_too);
+
+    void (*leave)(struct dist__light *light); /* the handle of one that has landed */
+};
+
 struct dist__backend {
     const char *name; /* as in DIST_BACKENDS and $DIST_EXECUTOR */
     dist_executor executor;
@@ -54,6 +68,7 @@ struct dist__backend {
     void (*submit)(struct dist__errand *errand);
 
     const struct dist__lanes *lanes; /* NULL: it has none */
+    const struct dist__post *post;   /* for its pools; NULL: it has none */
 
     /* Somebody has waited for an errand: what a shutdown during it has left undone; may be NULL. */
     void (*rest)(void);
@@ -63,7 +78,8 @@ struct dist__backend {
      * resize: under the pool's lock. end: nothing is under way; its workers end and the team is
      * freed. errand: has a worker of the team run it; NULL: any thread does.
      * apply: a call of one item, by a short way; false: not that way, nothing has run; NULL: there
-     * is none. stop: what came that way is cancelled; NULL: nothing does. */
+     * is none. stop: what came that way is cancelled; NULL: nothing does. sweep: waits for jobs that came
+     * that way, and lands them; false: there are none, or the time is up. */
     dist_status (*pool_open)(struct dist_pool *pool);
     dist_status (*pool_resize)(struct dist_pool *pool, unsigned workers);
     void (*pool_end)(struct dist_pool *pool);
@@ -71,6 +87,7 @@ struct dist__backend {
     bool (*pool_apply)(struct dist_pool *pool, const struct dist__single *single,
                        dist_status *status);
     void (*pool_stop)(struct dist_pool *pool);
+    bool (*pool_sweep)(struct dist_pool *pool, uint64_t limit_ns);
 
     /* Stops what the backend keeps between calls; may be NULL. */
     void (*shutdown)(void);

@@ -260,11 +260,28 @@ static dist_status block(struct dist__batch *batch, bool needs_items, const dist
     return leave(status ? status : run(batch, opts), opts);
 }
 
-/* One item, and nothing to look after: NULL if it has to go the longer way. */
+/* A job of one item, and nothing to look after, in a pool: NULL if it has to go the longer way. */
+static dist_job *go_on_by_mail(const struct dist__single *single) {
+    const dist_opts *o = single->opts;
+    bool well = single->fn && (!single->item || single->item_size) &&
+                (!single->result || single->result_size);
+    if (!well || !dist__mail_suits(o) || o->deferred || dist__record_current()) return NULL;
+    int cancel_state = dist__cancel_disable();
+    dist_job *job = dist__mail_start(single);
+    dist__cancel_restore(cancel_state);
+    return job;
+}
+
+/* The same with or without a pool. */
 static dist_job *go_lightly(dist_fn fn, const void *item, size_t item_size, void *out,
                             size_t out_size, const dist_opts *opts) {
     if (!opts) opts = &defaults;
     bool well = fn && (!item || item_size - 1 < PTRDIFF_MAX) && (!out || out_size);
+    if (opts->pool) {
+        struct dist__single single = {fn,  item, item ? item_size : 0, out, out ? out_size : 0,
+                                      opts};
+        return go_on_by_mail(&single);
+    }
     if (!well || !dist__light_suits(opts)) return NULL;
     const struct dist__backend *backend =
         opts->executor == DIST_DEFAULT ? default_backend() : backend_of(opts->executor);
@@ -276,8 +293,8 @@ static bool go_by_mail(const struct dist__single *single, dist_status *status) {
     const dist_opts *o = single->opts;
     bool well = single->fn && (!single->item || single->item_size) &&
                 (!single->result || single->result_size);
-    if (!well || !o->pool->backend->pool_apply || !dist__mail_suits(o) || o->unordered ||
-        o->deferred || dist__record_current() || !dist__pool_begin_single(o->pool))
+    if (!well || !dist__mail_suits(o) || !o->pool->backend->pool_apply || o->unordered ||
+        o->deferred || dist__record_current() || !dist__pool_begin_single(o->pool, false))
         return false;
     int saved = errno, cancel_state = dist__cancel_disable();
     bool went = o->pool->backend->pool_apply(o->pool, single, status);

@@ -39,6 +39,12 @@ static inline bool dist__is_light(const dist_job *job) {
     return atomic_load_explicit((const _Atomic(uint32_t) *)job, memory_order_relaxed) & DIST__LIGHT;
 }
 
+/* Of a light one. */
+static inline bool dist__is_mail(const struct dist__light *light) {
+    /* relaxed: this bit never changes */
+    return atomic_load_explicit(&light->word, memory_order_relaxed) & DIST__MAIL;
+}
+
 static inline struct dist__light *dist__light_of(const dist_job *job) {
     return (struct dist__light *)(uintptr_t)job;
 }
@@ -56,6 +62,13 @@ uint32_t dist__process_number(void);
  * job like any other (which then says why, if it is refused). */
 dist_job *dist__light_start(const struct dist__backend *backend, dist_fn fn, const void *item,
                             void *result, size_t result_size, const dist_opts *opts);
+
+/* The same by the backend's post, to workers of a pool. */
+dist_job *dist__mail_start(const struct dist__single *single);
+
+/* Its word, as dist__phase_look: if it has ended, all that it did is there. One of another process
+ * never ends. */
+uint32_t dist__light_look(struct dist__light *light);
 
 /* A thread has taken it out of its lane: runs it if nobody else has. True: nobody needs it any
  * more, it goes back to where it came from. */

@@ -24,6 +24,7 @@ enum dist__phase { DIST__NEW, DIST__QUEUED, DIST__UNDER_WAY, DIST__ENDED, DIST__
 
 enum {
     DIST__IN_LANE = 1 << 2,
+    DIST__LANDED = DIST__IN_LANE, /* of mail, which is in no lane: the caller has the result */
     DIST__HURRIED = 1 << 3,
     DIST__HOLDERS = DIST__IN_LANE | DIST__HURRIED,
     DIST__GONE = 1 << 4,

@@ -29,10 +29,11 @@ static bool is_inside(const struct dist_pool *pool) {
     return false;
 }
 
-bool dist__pool_begin_single(struct dist_pool *pool) {
+bool dist__pool_begin_single(struct dist_pool *pool, bool is_job) {
     if (pool->process != dist__process_number()) return false;
     pthread_mutex_lock(&pool->lock);
     bool open = pool->phase == DIST__POOL_OPEN;
+    if (is_job && (pool->first || pool->opts.max_pending)) open = false;
     pool->under_way += open;
     pthread_mutex_unlock(&pool->lock);
     return open;
@@ -302,13 +303,25 @@ static bool await_change(struct dist_pool *pool, uint64_t limit_ns) {
     return pthread_cond_timedwait(&pool->changed, &pool->lock, &limit) != ETIMEDOUT;
 }
 
+/* With the lock held: jobs that went the short way end without telling. False: there are none. */
+static bool sweep(struct dist_pool *pool, uint64_t limit_ns) {
+    if (!pool->under_way || !pool->backend->pool_sweep || !pool->team || pool->ending) return false;
+    pool->foremen++; /* nobody frees the pool meanwhile */
+    pthread_mutex_unlock(&pool->lock);
+    bool any = pool->backend->pool_sweep(pool, limit_ns);
+    pthread_mutex_lock(&pool->lock);
+    pool->foremen--;
+    pthread_cond_broadcast(&pool->changed);
+    return any;
+}
+
 /* With the lock held: waits until nothing is under way. */
 static dist_status await_idle(struct dist_pool *pool, double seconds) {
     if (is_inside(pool))
         return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
     uint64_t limit = dist__limit_of(seconds);
     while (pool->under_way || pool->foremen || pool->ending)
-        if (!await_change(pool, limit))
+        if (!sweep(pool, limit) && !await_change(pool, limit))
             return dist__refuse(DIST_TIMEOUT, 0, "the pool is not idle within %g s", seconds);
     return DIST_OK;
 }

@@ -22,8 +22,8 @@ struct dist_pool {
     const struct dist__backend *backend;
     dist_opts opts;
     pid_t maker;
-    uint32_t process; /* see dist__process_number */
-    uint64_t birth; /* see common/arena.h */
+    uint32_t process;           /* see dist__process_number */
+    uint64_t birth;             /* see common/arena.h */
     void *team;                 /* the backend's; NULL: ended, or the pool has none (INLINE) */
     struct dist__hand alone;    /* of INLINE, under its own lock: one call at a time */
     pthread_mutex_t alone_lock; /* recursive: calls nest */
@@ -44,8 +44,9 @@ struct dist_pool {
 /* Before a call or a job in it is started. DIST_OK, or a refusal: it is closed, or foreign. */
 dist_status dist__pool_begin_call(struct dist_pool *pool);
 
-/* The same for one that goes the short way; false: it has to go the other, and hear why not. */
-bool dist__pool_begin_single(struct dist_pool *pool);
+/* The same for one that goes the short way; false: it has to go the other, and hear why not, or
+ * wait behind jobs that went there before. */
+bool dist__pool_begin_single(struct dist_pool *pool, bool is_job);
 
 /* When it has ended: the last touch of the pool. */
 void dist__pool_end_call(struct dist_pool *pool);

@@ -22,7 +22,7 @@ static bool wake_one(struct dist__staff *staff, unsigned from, uint64_t states) 
 }
 
 bool dist__mail_ring(struct dist__staff *staff) {
-    const struct dist__calls *calls = staff->mail.calls;
+    const struct dist__calls *calls = staff->mail->calls;
     for (unsigned k = 0; k < staff->room; k += DIST__CALLS_PER_WORD)
         if (dist__calls_look(calls, k) & dist__all_looking) return false;
     for (unsigned k = 0; k < staff->room; k += DIST__CALLS_PER_WORD)
@@ -34,7 +34,7 @@ bool dist__mail_ring(struct dist__staff *staff) {
 
 bool dist__mail_take(struct dist__staff *staff, unsigned worker, uint64_t generation,
                      uint32_t *cell) {
-    struct dist__mail *mail = &staff->mail;
+    struct dist__mail *mail = staff->mail;
     return dist__rack_take(&mail->box, &mail->carrier[worker].at, dist__bearer(worker, generation),
                            cell);
 }
@@ -86,7 +86,7 @@ static dist_status call(const struct dist__mail *mail, uint32_t c, struct dist__
 }
 
 unsigned dist__mail_run(struct dist__staff *staff, uint32_t c, struct dist__hand *hand) {
-    struct dist__cell *cell = &staff->mail.cell[c];
+    struct dist__cell *cell = &staff->mail->cell[c];
     unsigned tasks = 0;
     bool waited = false;
     if (!dist__mail_begin(&cell->stamp, &cell->light.word)) return 0;
@@ -95,7 +95,7 @@ unsigned dist__mail_run(struct dist__staff *staff, uint32_t c, struct dist__hand
     record.place = record.worker = hand->number;
     record.company = DIST__FORKED;
     record.hand = hand;
-    dist_status status = call(&staff->mail, c, &record, &tasks);
+    dist_status status = call(staff->mail, c, &record, &tasks);
     dist__record_leave(&record);
     dist__worker_flush(); /* before the end is known */
     if (!dist__mail_settle(&cell->light.word, status, &waited))
@@ -129,8 +129,8 @@ static void tell_death(struct dist__light_end *end, unsigned worker, pid_t pid, 
 
 void dist__mail_inherit(struct dist__staff *staff, unsigned worker, uint64_t generation, pid_t pid,
                         int32_t status) {
-    struct dist__mail *mail = &staff->mail;
-    if (!mail->cell) return;
+    struct dist__mail *mail = staff->mail;
+    if (!mail) return;
     mail->kill_ns[worker] = 0;
     dist__calls_clear(mail->calls, worker);
     /* relaxed: its writer is dead and reaped */
@@ -156,8 +156,8 @@ void dist__mail_inherit(struct dist__staff *staff, unsigned worker, uint64_t gen
 static int until(uint64_t limit_ns, uint64_t now) { return (int)((limit_ns - now) / 1000000) + 1; }
 
 int dist__mail_enforce(struct dist__staff *staff, unsigned worker, uint64_t generation, pid_t pid) {
-    struct dist__mail *mail = &staff->mail;
-    if (!mail->cell) return -1;
+    struct dist__mail *mail = staff->mail;
+    if (!mail) return -1;
     uint64_t now = dist__now_ns(), *kill_ns = &mail->kill_ns[worker];
     if (*kill_ns) {
         if (now < *kill_ns) return until(*kill_ns, now);

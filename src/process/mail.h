@@ -117,12 +117,14 @@ static inline bool dist__stamp_withdraw(struct dist__stamp *stamp) {
 }
 
 /* Asks for its end. One that is QUEUED has ended by this, with `status`; a worker that runs one is
- * condemned. Returns what the word was before. */
-static inline uint32_t dist__mail_cancel(_Atomic(uint32_t) *word, uint32_t status) {
+ * condemned, if it is meant too. Returns what the word was before. */
+static inline uint32_t dist__mail_cancel(_Atomic(uint32_t) *word, bool running_too,
+                                         uint32_t status) {
     uint32_t next, old = atomic_load_explicit(word, memory_order_relaxed);
     do {
         next = old | DIST__CANCEL;
         if (dist__phase_of(old) == DIST__ENDED) return old;
+        if (dist__phase_of(old) == DIST__UNDER_WAY && !running_too) return old;
         if (dist__phase_of(old) == DIST__QUEUED)
             next += DIST__ENDED - DIST__QUEUED + (status << DIST__STATUS_AT);
         /* seq_cst: as acq_rel, what was done before [phase]; and see [onlookers] */

@@ -19,47 +19,68 @@ enum {
     LOOK_NS = 100000000, /* at the nursery, by a thread that waits */
 };
 
-enum { UNUSED, IN_USE, UNRUN /* it was cancelled, a worker may still look into it */ };
-
-static const uint64_t DESERTED_NS = 1000000000;   /* without any worker, and nobody waits longer */
-static const size_t LEAST_HEAP = (size_t)1 << 30; /* smaller ones are for calls alone */
+static const uint64_t DESERTED_NS = 1000000000; /* without any worker, and nobody waits longer */
 
 /* ------------------------------------------------------------------ open and close */
 
-static bool lay_out(struct dist__staff *staff) {
-    struct dist__mail *mail = &staff->mail;
-    struct dist__heap *heap = &staff->heap;
-    if (heap->size < LEAST_HEAP) return false;
+static bool share(struct dist__mail *mail, unsigned workers) {
+    struct dist__heap *heap = &mail->heap;
+    size_t most = CELLS * (sizeof *mail->cell + sizeof *mail->bulk + sizeof *mail->end) +
+                  sizeof *mail->box.rack + workers * sizeof *mail->carrier + sizeof *mail->calls +
+                  ((size_t)1 << 20);
+    if (!dist__heap_open(heap, most, most)) return false;
     mail->box.rack = dist__heap_take(heap, sizeof *mail->box.rack);
     mail->cell = dist__heap_take(heap, CELLS * sizeof *mail->cell);
     mail->bulk = dist__heap_take(heap, CELLS * sizeof *mail->bulk);
     mail->end = dist__heap_take(heap, CELLS * sizeof *mail->end);
-    mail->carrier = dist__heap_take(heap, staff->room * sizeof *mail->carrier);
+    mail->carrier = dist__heap_take(heap, workers * sizeof *mail->carrier);
     mail->calls = dist__heap_take(heap, sizeof *mail->calls);
-    mail->free = malloc(CELLS * sizeof *mail->free);
-    mail->limbo = malloc(CELLS * sizeof *mail->limbo);
-    mail->used = calloc(CELLS, sizeof *mail->used);
-    mail->kill_ns = calloc(staff->room, sizeof *mail->kill_ns);
-    if (!mail->cell) return false;
+    if (!mail->box.rack || !mail->cell || !mail->bulk || !mail->end || !mail->carrier ||
+        !mail->calls)
+        return false;
     mail->box.stamps = (unsigned char *)&mail->cell[0].stamp;
     mail->box.stride = sizeof *mail->cell;
     mail->box.cells = CELLS;
-    return mail->box.rack && mail->bulk && mail->end && mail->carrier && mail->calls &&
-           mail->free && mail->limbo && mail->used && mail->kill_ns;
+    return true;
 }
 
 void dist__mail_open(struct dist__staff *staff) {
-    pthread_mutex_init(&staff->mail.lock, NULL);
-    if (staff->room >= DIST__BEARERS || !lay_out(staff)) staff->mail.cell = NULL;
+    struct dist__mail *mail = staff->room < DIST__BEARERS ? calloc(1, sizeof *mail) : NULL;
+    if (!mail) return;
+    mail->staff = staff;
+    mail->pool = staff->pool;
+    pthread_mutex_init(&mail->lock, NULL);
+    mail->free = malloc(CELLS * sizeof *mail->free);
+    mail->limbo = malloc(CELLS * sizeof *mail->limbo);
+    mail->used = calloc(CELLS, sizeof *mail->used);
+    mail->letter = calloc(CELLS, sizeof *mail->letter);
+    mail->kill_ns = calloc(staff->room, sizeof *mail->kill_ns);
+    if (mail->free && mail->limbo && mail->used && mail->letter && mail->kill_ns &&
+        share(mail, staff->room) && dist__mail_enlist(mail))
+        staff->mail = mail;
+    else dist__mail_free(mail);
 }
 
-void dist__mail_close(struct dist__staff *staff) {
-    struct dist__mail *mail = &staff->mail;
+void dist__mail_free(struct dist__mail *mail) {
+    dist__mail_delist(mail);
+    dist__heap_close(&mail->heap);
     pthread_mutex_destroy(&mail->lock);
     free(mail->free);
     free(mail->limbo);
     free(mail->used);
+    free(mail->letter);
     free(mail->kill_ns);
+    free(mail);
+}
+
+void dist__mail_close(struct dist__staff *staff) {
+    struct dist__mail *mail = staff->mail;
+    if (!mail) return;
+    pthread_mutex_lock(&mail->lock);
+    mail->closed = true;
+    bool last = mail->handles == 0;
+    pthread_mutex_unlock(&mail->lock);
+    if (last) dist__mail_free(mail);
 }
 
 /* ------------------------------------------------------------------ cells, with the lock held */
@@ -75,19 +96,18 @@ static void leave_limbo(struct dist__mail *mail) {
 }
 
 /* False: all are in use. */
-static bool take_cell(struct dist__mail *mail, uint32_t *c) {
+static bool take_cell(struct dist__mail *mail, uint8_t use, uint32_t *c) {
     if (mail->limbo_count) leave_limbo(mail);
     if (mail->free_count) *c = mail->free[--mail->free_count];
     else if (mail->fresh < CELLS) *c = mail->fresh++;
     else return false;
-    mail->used[*c] = IN_USE;
+    mail->used[*c] = use;
     return true;
 }
 
-/* Of an item that has ended. */
-static void give_cell(struct dist__mail *mail, uint32_t c) {
-    bool unrun = mail->used[c] == UNRUN;
-    mail->used[c] = UNUSED;
+void dist__mail_give_cell(struct dist__mail *mail, uint32_t c) {
+    bool unrun = mail->used[c] & DIST__UNRUN;
+    mail->used[c] = DIST__UNUSED;
     if (unrun) mail->limbo[mail->limbo_count++] = c;
     else mail->free[mail->free_count++] = c;
 }
@@ -99,7 +119,7 @@ static void fill(const struct dist__mail *mail, uint32_t c, const struct dist__s
     const dist_opts *opts = single->opts;
     size_t ctx_size = opts->ctx_size;
     bool small = single->item_size <= DIST__SMALL_MAIL && single->result_size <= DIST__SMALL_MAIL &&
-                 ctx_size <= sizeof cell->ctx;
+                 ctx_size == 0;
     dist__stamp_clear(&cell->stamp);
     cell->flags = (small ? 0 : DIST__MAIL_IS_LARGE) | (ctx_size ? DIST__MAIL_HAS_CTX : 0);
     cell->light.result_size = (uint32_t)single->result_size;
@@ -114,22 +134,26 @@ static void fill(const struct dist__mail *mail, uint32_t c, const struct dist__s
     if (ctx_size) memcpy(dist__mail_ctx(mail, c), opts->ctx, ctx_size);
 }
 
-/* False: it cannot be posted. *woken: a worker was woken for it. */
-static bool post(struct dist_pool *pool, const struct dist__single *single, uint32_t bits,
-                 uint32_t *c, bool *woken) {
-    struct dist__staff *staff = pool->team;
-    struct dist__mail *mail = &staff->mail;
+bool dist__mail_put(struct dist__mail *mail, const struct dist__single *single, uint32_t bits,
+                    uint8_t use, uint32_t *c, bool *woken) {
     pthread_mutex_lock(&mail->lock);
     /* relaxed: who stops the pool sweeps the cells after that, with the lock */
-    bool posted = !atomic_load_explicit(&pool->stopped, memory_order_relaxed) &&
-                  dist__rack_has_room(&mail->box) && take_cell(mail, c);
-    if (posted) {
+    bool put = !atomic_load_explicit(&mail->pool->stopped, memory_order_relaxed) &&
+               dist__rack_has_room(&mail->box) && take_cell(mail, use, c);
+    if (put) {
         fill(mail, *c, single);
+        if (use == DIST__JOB) {
+            mail->letter[*c] = (struct dist__letter){.result = single->result,
+                                                     .result_size = single->result_size,
+                                                     .item = single->item,
+                                                     .given = single->opts->error};
+            mail->handles++;
+        }
         dist__rack_post(&mail->box, *c, &mail->cell[*c].light.word, bits | DIST__QUEUED);
     }
     pthread_mutex_unlock(&mail->lock);
-    *woken = posted && dist__mail_ring(staff);
-    return posted;
+    *woken = put && dist__mail_ring(mail->staff);
+    return put;
 }
 
 /* ------------------------------------------------------------------ cancelling, with the lock held
@@ -141,28 +165,27 @@ static void end_unrun(struct dist__mail *mail, uint32_t c, dist_status status, c
     end->why = (dist_error){.status = status};
     snprintf(end->why.message, sizeof end->why.message, "%s", why);
     mail->cell[c].light.end = end;
-    mail->used[c] = UNRUN;
+    mail->used[c] |= DIST__UNRUN;
 }
 
-/* True: a worker runs it, and has to be killed. */
-static bool cancel(struct dist__mail *mail, uint32_t c, const char *why) {
+uint32_t dist__mail_end(struct dist__mail *mail, uint32_t c, bool running_too) {
     struct dist__light *light = &mail->cell[c].light;
-    uint32_t old = dist__mail_cancel(&light->word, DIST_CANCELLED);
-    if (dist__phase_of(old) == DIST__QUEUED) {
-        end_unrun(mail, c, DIST_CANCELLED, why);
-        if (old & DIST__WAITED) dist__futex_wake(&light->word, INT_MAX, true);
-    }
-    return dist__phase_of(old) == DIST__UNDER_WAY;
+    uint32_t old = dist__mail_cancel(&light->word, running_too, DIST_CANCELLED);
+    if (dist__phase_of(old) != DIST__QUEUED) return old;
+    end_unrun(mail, c, DIST_CANCELLED, "cancelled before it began");
+    if (old & DIST__WAITED) dist__futex_wake(&light->word, INT_MAX, true);
+    return old;
 }
 
 void dist__mail_stop(struct dist_pool *pool) {
     struct dist__staff *staff = pool->team;
-    struct dist__mail *mail = &staff->mail;
-    if (!mail->cell) return;
+    struct dist__mail *mail = staff->mail;
+    if (!mail) return;
     bool runs = false;
     pthread_mutex_lock(&mail->lock);
     for (uint32_t c = 0; c < mail->fresh; c++)
-        if (mail->used[c]) runs |= cancel(mail, c, "cancelled before it began");
+        if (mail->used[c] == DIST__CALL || mail->used[c] == DIST__JOB)
+            runs |= dist__phase_of(dist__mail_end(mail, c, true)) == DIST__UNDER_WAY;
     pthread_mutex_unlock(&mail->lock);
     if (runs) dist__staff_tell_nursery(staff);
 }
@@ -203,22 +226,28 @@ static bool is_deserted(struct dist__staff *staff, uint64_t *since_ns) {
 
 /* Nobody comes for it. */
 static void give_up(struct dist__mail *mail, uint32_t c) {
+    struct dist__light *light = &mail->cell[c].light;
     pthread_mutex_lock(&mail->lock);
-    uint32_t old = dist__mail_cancel(&mail->cell[c].light.word, DIST_SYSTEM);
+    uint32_t old = dist__mail_cancel(&light->word, false, DIST_SYSTEM);
     if (dist__phase_of(old) == DIST__QUEUED)
         end_unrun(mail, c, DIST_SYSTEM, "no worker process could be started");
+    if (old & DIST__WAITED) dist__futex_wake(&light->word, INT_MAX, true);
     pthread_mutex_unlock(&mail->lock);
 }
 
-static void await(struct dist__staff *staff, uint32_t c, bool woken) {
-    struct dist__light *light = &staff->mail.cell[c].light;
+bool dist__mail_await(struct dist__mail *mail, uint32_t c, bool spins, uint64_t limit_ns) {
+    struct dist__light *light = &mail->cell[c].light;
     uint64_t deserted_ns = 0;
-    if (!woken && ends_soon(light)) return; /* who is woken may need this CPU */
+    if (spins && ends_soon(light)) return true; /* else who was woken may need this CPU */
     for (uint32_t word; dist__phase_of(word = dist__phase_await(&light->word)) != DIST__ENDED;) {
-        dist__futex_wait(&light->word, word, LOOK_NS, true);
-        if (has_ended(light)) return;
-        if (is_deserted(staff, &deserted_ns)) give_up(&staff->mail, c);
+        uint64_t now = limit_ns == UINT64_MAX ? 0 : dist__now_ns();
+        if (now >= limit_ns) return false;
+        uint64_t left = limit_ns - now;
+        dist__futex_wait(&light->word, word, left < LOOK_NS ? (int64_t)left : LOOK_NS, true);
+        if (has_ended(light)) return true;
+        if (is_deserted(mail->staff, &deserted_ns)) give_up(mail, c);
     }
+    return true;
 }
 
 /* ------------------------------------------------------------------ a blocking call */
@@ -237,23 +266,25 @@ static dist_status conclude(struct dist__mail *mail, uint32_t c,
     } else if (single->result) {
         memcpy(single->result, dist__mail_result(mail, c), single->result_size);
     }
-    give_cell(mail, c);
+    dist__mail_give_cell(mail, c);
     pthread_mutex_unlock(&mail->lock);
     return status;
 }
 
-static bool suits(const struct dist__mail *mail, const struct dist__single *single) {
-    return mail->cell && single->item_size <= DIST__LARGE_MAIL &&
+bool dist__mail_suits_size(const struct dist__mail *mail, const struct dist__single *single) {
+    return mail && single->item_size <= DIST__LARGE_MAIL &&
            single->result_size <= DIST__LARGE_MAIL && single->opts->ctx_size <= DIST__LARGE_MAIL;
 }
 
 bool dist__mail_apply(struct dist_pool *pool, const struct dist__single *single,
                       dist_status *status) {
-    struct dist__staff *staff = pool->team;
+    struct dist__mail *mail = ((struct dist__staff *)pool->team)->mail;
     uint32_t c, bits = DIST__LIGHT | DIST__MAIL | (single->opts->silent ? DIST__SILENT : 0);
     bool woken;
-    if (!suits(&staff->mail, single) || !post(pool, single, bits, &c, &woken)) return false;
-    await(staff, c, woken);
-    *status = conclude(&staff->mail, c, single);
+    if (!dist__mail_suits_size(mail, single) ||
+        !dist__mail_put(mail, single, bits, DIST__CALL, &c, &woken))
+        return false;
+    dist__mail_await(mail, c, !woken, UINT64_MAX);
+    *status = conclude(mail, c, single);
     return true;
 }

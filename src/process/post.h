@@ -3,6 +3,7 @@
 #ifndef DIST_PROCESS_POST_H
 #define DIST_PROCESS_POST_H
 
+#include "common/heap.h"
 #include "common/light.h"
 #include "common/os.h"
 #include "mail.h"
@@ -22,8 +23,7 @@ enum {
 struct dist__cell {           /* shared */
     struct dist__light light; /* item and result: the caller's, NULL if there is none */
     struct dist__stamp stamp;
-    uint32_t flags, unused;
-    alignas(8) unsigned char ctx[8];
+    uint32_t flags, unused[3];
     alignas(8) unsigned char item[DIST__SMALL_MAIL], result[DIST__SMALL_MAIL];
 };
 
@@ -39,9 +39,20 @@ struct dist__carrier { /* shared: of a worker */
         DIST__CACHE_LINE) _Atomic(uint64_t) at; /* 1 + the last cell it tried to take; 0: none */
 };
 
+struct dist__letter { /* the host's own: of a job */
+    void *result;     /* where its result goes, and its size */
+    size_t result_size;
+    const void *item;
+    dist_error *given;           /* the option .error */
+    struct dist__light_end *end; /* when it has landed, if not well; owned */
+};
+
 struct dist__mail {
-    struct dist__mailbox box; /* its memory is shared, as that of all arrays down to the lock */
-    struct dist__cell *cell;  /* NULL: there is no memory for mail */
+    struct dist__staff *staff;
+    struct dist_pool *pool;
+    struct dist__heap heap; /* shared: all down to the lock */
+    struct dist__mailbox box;
+    struct dist__cell *cell;
     struct dist__bulk *bulk;
     struct dist__light_end *end; /* how each failed; whoever ends it */
     struct dist__carrier *carrier;
@@ -54,6 +65,9 @@ struct dist__mail {
     uint32_t *limbo; /* cells that a worker may still look into */
     uint32_t limbo_count;
     uint8_t *used; /* for each cell, how */
+    struct dist__letter *letter;
+    unsigned handles; /* of jobs */
+    bool closed;      /* the pool is gone, and the last handle frees this */
 
     uint64_t *kill_ns; /* the nursery's: when the worker gets its SIGKILL; 0: it need not */
 };
@@ -70,8 +84,7 @@ static inline void *dist__mail_result(const struct dist__mail *mail, uint32_t c)
 }
 
 static inline void *dist__mail_ctx(const struct dist__mail *mail, uint32_t c) {
-    struct dist__cell *cell = &mail->cell[c];
-    return cell->flags & DIST__MAIL_IS_LARGE ? mail->bulk[c].ctx : cell->ctx;
+    return mail->bulk[c].ctx;
 }
 
 /* ------------------------------------------------------------------ post.c: the host */
@@ -84,6 +97,41 @@ void dist__mail_close(struct dist__staff *staff);
 bool dist__mail_apply(struct dist_pool *pool, const struct dist__single *single,
                       dist_status *status);
 void dist__mail_stop(struct dist_pool *pool);
+
+/* For handles.c. How a cell is used. */
+enum {
+    DIST__UNUSED,
+    DIST__CALL, /* by a blocking call */
+    DIST__JOB,  /* by a job; */
+    DIST__LANDED_JOB,
+    DIST__UNRUN = 8 /* and it was cancelled: a worker may still look into it */
+};
+
+bool dist__mail_suits_size(const struct dist__mail *mail, const struct dist__single *single);
+
+/* False: it cannot be posted. *woken: a worker was woken for it. */
+bool dist__mail_put(struct dist__mail *mail, const struct dist__single *single, uint32_t bits,
+                    uint8_t use, uint32_t *cell, bool *woken);
+
+/* Until it has ended. False: the time is up. */
+bool dist__mail_await(struct dist__mail *mail, uint32_t cell, bool spins, uint64_t limit_ns);
+
+/* With the lock held: one that is QUEUED ends. Returns what the word was. */
+uint32_t dist__mail_end(struct dist__mail *mail, uint32_t cell, bool running_too);
+
+/* With the lock held: of an item that has ended. */
+void dist__mail_give_cell(struct dist__mail *mail, uint32_t cell);
+
+void dist__mail_free(struct dist__mail *mail);
+
+/* ------------------------------------------------------------------ handles.c: jobs */
+
+extern const struct dist__post dist__mail_post;
+bool dist__mail_sweep(struct dist_pool *pool, uint64_t limit_ns);
+
+/* So that a handle leads to its mail. False: there are too many pools. */
+bool dist__mail_enlist(struct dist__mail *mail);
+void dist__mail_delist(struct dist__mail *mail);
 
 /* ------------------------------------------------------------------ mail.c: workers and nursery */
 

@@ -48,8 +48,8 @@ static bool find_invitation(unsigned *slot, uint64_t *word) {
 enum work { NOTHING, INVITATION, MAIL };
 
 static bool take_mail(uint32_t *cell) {
-    const struct dist__mail *mail = &self.staff->mail;
-    return mail->cell && dist__rack_any(mail->box.rack) &&
+    const struct dist__mail *mail = self.staff->mail;
+    return mail && dist__rack_any(mail->box.rack) &&
            dist__mail_take(self.staff, self.number, self.generation, cell);
 }
 
@@ -62,8 +62,8 @@ static enum work find_work(unsigned *slot, uint64_t *word, uint32_t *cell) {
 
 /* Says what it does now. If it was the one to look, and there is more, another one has to. */
 static void become(uint64_t state) {
-    const struct dist__mail *mail = &self.staff->mail;
-    if (!mail->cell || state == self.state) return;
+    const struct dist__mail *mail = self.staff->mail;
+    if (!mail || state == self.state) return;
     dist__calls_move(mail->calls, self.number, self.state, state);
     self.state = state;
     if (state == DIST__BUSY && dist__rack_any(mail->box.rack)) dist__mail_ring(self.staff);
@@ -71,9 +71,9 @@ static void become(uint64_t state) {
 
 /* For a moment, unless there is mail. */
 static void pause_looking(void) {
-    const struct dist__mail *mail = &self.staff->mail;
+    const struct dist__mail *mail = self.staff->mail;
     for (int i = 0; i < SPINS_PER_LOOK; i++) {
-        if (mail->cell && dist__rack_any(mail->box.rack)) return;
+        if (mail && dist__rack_any(mail->box.rack)) return;
         dist__cpu_pause();
     }
 }
@@ -133,9 +133,9 @@ static void make_room(struct dist__slot *slot) {
 static bool must_yield(void) {
     unsigned slot = 0;
     uint64_t word = 0;
-    const struct dist__mail *mail = &self.staff->mail;
+    const struct dist__mail *mail = self.staff->mail;
     return must_leave() || find_invitation(&slot, &word) ||
-           (mail->cell && dist__rack_any(mail->box.rack));
+           (mail && dist__rack_any(mail->box.rack));
 }
 
 static uint64_t resident_bytes(void) {

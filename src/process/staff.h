@@ -38,7 +38,7 @@ struct dist__staff {
     struct dist__slot *slot;
     struct dist__seat *seat; /* slots of worker 0, slots of worker 1 ... */
     int *bell;               /* one for each slot, inherited by all; -1: none */
-    struct dist__mail mail;  /* single items; it has a lock of its own */
+    struct dist__mail *mail; /* single items; NULL: there is no memory for them */
 
     /* The host's own. */
     pthread_mutex_t lock; /* over all that follows, and the heap */

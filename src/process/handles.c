@@ -1,0 +1,174 @@
+/* handles.c - jobs that go by mail (post.h), seen from the host. Workers end them in shared memory;
+ * whoever of the host looks at one first after that brings its result to the caller: it *lands*. */
+#include "common/error.h"
+#include "common/os.h"
+#include "staff.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------ from a handle to its mail */
+
+enum { POOLS = 64 };
+
+/* Entries are written when a pool is opened, and when its last handle has gone. */
+static struct {
+    _Atomic(uintptr_t) cells;          /* where they begin; 0: none [known] */
+    _Atomic(struct dist__mail *) mail; /* published by the cells */
+} known[POOLS];
+
+static const uintptr_t RESERVED = 1;
+
+bool dist__mail_enlist(struct dist__mail *mail) {
+    for (unsigned k = 0; k < POOLS; k++) {
+        uintptr_t none = 0;
+        /* relaxed: only a reservation */
+        if (!atomic_compare_exchange_strong_explicit(&known[k].cells, &none, RESERVED,
+                                                     memory_order_relaxed, memory_order_relaxed))
+            continue;
+        atomic_store_explicit(&known[k].mail, mail, memory_order_relaxed); /* see above */
+        /* release: the mail; pairs with [known] */
+        atomic_store_explicit(&known[k].cells, (uintptr_t)mail->cell, memory_order_release);
+        return true;
+    }
+    return false;
+}
+
+void dist__mail_delist(struct dist__mail *mail) {
+    for (unsigned k = 0; mail->cell && k < POOLS; k++)
+        /* relaxed, both: its own entry, if it has one */
+        if (atomic_load_explicit(&known[k].cells, memory_order_relaxed) == (uintptr_t)mail->cell)
+            atomic_store_explicit(&known[k].cells, 0, memory_order_relaxed);
+}
+
+/* Of a handle, which keeps it alive. */
+static struct dist__mail *mail_of(const struct dist__light *light, uint32_t *c) {
+    for (unsigned k = 0;; k = (k + 1) % POOLS) {
+        /* acquire: pairs with [known] */
+        uintptr_t cells = atomic_load_explicit(&known[k].cells, memory_order_acquire);
+        uintptr_t offset = (uintptr_t)light - cells;
+        if (cells <= RESERVED || offset >= DIST__RACK_ROOM * sizeof(struct dist__cell)) continue;
+        *c = (uint32_t)(offset / sizeof(struct dist__cell));
+        return atomic_load_explicit(&known[k].mail, memory_order_relaxed); /* see enlist */
+    }
+}
+
+/* ------------------------------------------------------------------ beginning and landing */
+
+static dist_job *begin(struct dist_pool *pool, const struct dist__single *single, uint32_t bits) {
+    if (!dist__pool_begin_single(pool, true)) return NULL;
+    struct dist__mail *mail = ((struct dist__staff *)pool->team)->mail;
+    uint32_t c;
+    bool woken;
+    if (dist__mail_suits_size(mail, single) &&
+        dist__mail_put(mail, single, bits, DIST__JOB, &c, &woken))
+        return (dist_job *)&mail->cell[c].light;
+    dist__pool_end_call(pool);
+    return NULL;
+}
+
+/* How it ended, out of memory that a wild task can have written to. */
+static struct dist__light_end *keep(struct dist__light_end *from,
+                                    const struct dist__letter *letter) {
+    struct dist__light_end *end = malloc(sizeof *end);
+    if (!end) return from;
+    *end = *from;
+    end->item.message[sizeof end->item.message - 1] = '\0';
+    end->why.message[sizeof end->why.message - 1] = '\0';
+    end->item.item = letter->item;
+    if (end->item.status != DIST_SKIPPED) end->why.item = letter->item;
+    return end;
+}
+
+/* With the lock held. False: it has not ended, or has landed. */
+static bool bring(struct dist__mail *mail, uint32_t c) {
+    struct dist__light *light = &mail->cell[c].light;
+    struct dist__letter *letter = &mail->letter[c];
+    if ((mail->used[c] & ~DIST__UNRUN) != DIST__JOB ||
+        dist__phase_of(dist__phase_look(&light->word)) != DIST__ENDED)
+        return false;
+    if (light->end) {
+        letter->end = keep(&mail->end[c], letter);
+        if (letter->end->why.status && letter->given) *letter->given = letter->end->why;
+    } else if (letter->result) {
+        memcpy(letter->result, dist__mail_result(mail, c), letter->result_size);
+    }
+    mail->used[c] += DIST__LANDED_JOB - DIST__JOB;
+    /* release: what came back; pairs with [phase] of whoever finds it landed */
+    atomic_fetch_or_explicit(&light->word, DIST__LANDED, memory_order_release);
+    return true;
+}
+
+static void land_cell(struct dist__mail *mail, uint32_t c) {
+    pthread_mutex_lock(&mail->lock);
+    bool brought = bring(mail, c);
+    struct dist_pool *pool = mail->pool;
+    pthread_mutex_unlock(&mail->lock);
+    if (brought) dist__pool_end_call(pool);
+}
+
+static void land(struct dist__light *light) {
+    uint32_t c;
+    struct dist__mail *mail = mail_of(light, &c);
+    land_cell(mail, c);
+}
+
+static const struct dist__light_end *ended(const struct dist__light *light) {
+    uint32_t c;
+    struct dist__mail *mail = mail_of(light, &c);
+    return mail->letter[c].end;
+}
+
+/* ------------------------------------------------------------------ waiting and leaving */
+
+static bool await(struct dist__light *light, uint64_t limit_ns) {
+    uint32_t c;
+    struct dist__mail *mail = mail_of(light, &c);
+    if (!dist__mail_await(mail, c, true, limit_ns)) return false;
+    land_cell(mail, c);
+    return true;
+}
+
+bool dist__mail_sweep(struct dist_pool *pool, uint64_t limit_ns) {
+    struct dist__mail *mail = ((struct dist__staff *)pool->team)->mail;
+    bool any = false;
+    for (uint32_t c = 0; mail; c++) {
+        pthread_mutex_lock(&mail->lock);
+        bool is_last = c >= mail->fresh;
+        bool is_job = !is_last && (mail->used[c] & ~DIST__UNRUN) == DIST__JOB;
+        pthread_mutex_unlock(&mail->lock);
+        if (is_last) break;
+        if (!is_job) continue;
+        if (!dist__mail_await(mail, c, false, limit_ns)) return false;
+        land_cell(mail, c);
+        any = true;
+    }
+    return any;
+}
+
+static uint32_t cancel(struct dist__light *light, bool running_too) {
+    uint32_t c;
+    struct dist__mail *mail = mail_of(light, &c);
+    pthread_mutex_lock(&mail->lock);
+    uint32_t old = dist__mail_end(mail, c, running_too);
+    pthread_mutex_unlock(&mail->lock);
+    if (dist__phase_of(old) == DIST__QUEUED) land_cell(mail, c);
+    if (dist__phase_of(old) == DIST__UNDER_WAY && running_too)
+        dist__staff_tell_nursery(mail->staff);
+    return old;
+}
+
+static void leave(struct dist__light *light) {
+    uint32_t c;
+    struct dist__mail *mail = mail_of(light, &c);
+    pthread_mutex_lock(&mail->lock);
+    struct dist__letter *letter = &mail->letter[c];
+    if (letter->end != &mail->end[c]) free(letter->end);
+    dist__mail_give_cell(mail, c);
+    bool last = --mail->handles == 0 && mail->closed;
+    pthread_mutex_unlock(&mail->lock);
+    if (last) dist__mail_free(mail);
+}
+
+const struct dist__post dist__mail_post = {
+    .begin = begin, .land = land, .ended = ended, .await = await, .cancel = cancel, .leave = leave};
