@@ -390,7 +390,7 @@ static int call_in_it(void *result, const void *item, void *ctx) {
     int in[3] = {*(const int *)item, 2, 3}, out[3] = {0};
     dist_status status = dist_map(add_one, in, 3, out, .executor = DIST_THREAD);
     *(int *)result = out[0] + out[1] + out[2];
-    return status;
+    return (int)status;
 }
 
 static void *map_some(void *arg) {

@@ -303,15 +303,19 @@ static bool await_change(struct dist_pool *pool, uint64_t limit_ns) {
     return pthread_cond_timedwait(&pool->changed, &pool->lock, &limit) != ETIMEDOUT;
 }
 
+/* With the lock held. */
+static bool is_busy(const struct dist_pool *pool) {
+    return pool->under_way || pool->foremen || pool->ending || pool->sweepers;
+}
+
 /* With the lock held: jobs that went the short way end without telling. False: there are none. */
 static bool sweep(struct dist_pool *pool, uint64_t limit_ns) {
     if (!pool->under_way || !pool->backend->pool_sweep || !pool->team || pool->ending) return false;
-    pool->foremen++; /* nobody frees the pool meanwhile */
+    pool->sweepers++; /* nobody frees the pool meanwhile */
     pthread_mutex_unlock(&pool->lock);
     bool any = pool->backend->pool_sweep(pool, limit_ns);
     pthread_mutex_lock(&pool->lock);
-    pool->foremen--;
-    pthread_cond_broadcast(&pool->changed);
+    if (--pool->sweepers == 0 && pool->under_way == 0) pthread_cond_broadcast(&pool->changed);
     return any;
 }
 
@@ -320,8 +324,8 @@ static dist_status await_idle(struct dist_pool *pool, double seconds) {
     if (is_inside(pool))
         return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
     uint64_t limit = dist__limit_of(seconds);
-    while (pool->under_way || pool->foremen || pool->ending)
-        if (!sweep(pool, limit) && !await_change(pool, limit))
+    while (is_busy(pool))
+        if (!sweep(pool, limit) && is_busy(pool) && !await_change(pool, limit))
             return dist__refuse(DIST_TIMEOUT, 0, "the pool is not idle within %g s", seconds);
     return DIST_OK;
 }

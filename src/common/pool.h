@@ -38,6 +38,7 @@ struct dist_pool {
     struct dist_job *first, *last; /* jobs that have not begun */
     size_t waiting;                /* how many */
     bool ending;                   /* somebody ends the workers */
+    unsigned sweepers; /* threads that wait for jobs that went the short way, without the lock */
     struct dist__control *control; /* of each call that runs; a list */
 };
 
