@@ -312,6 +312,36 @@ MAIL_CASE("P-48", a_job_of_one_item_is_cancelled_before_and_while_it_runs) {
     }
 }
 
+static int stay_until_told(void *result, const void *item, void *ctx) {
+    (void)item, (void)ctx;
+    signal(SIGTERM, SIG_IGN);
+    count(begun);
+    while (!dist_cancelled()) continue;
+    *(int *)result = 99;
+    return 0;
+}
+
+MAIL_CASE("P-48", a_job_that_returns_when_it_is_cancelled_costs_no_other_its_worker) {
+    enum { BEHIND = 20 };
+    new_gate();
+    DIST_SCOPED_POOL *pool = open_pool(1);
+    for (unsigned r = 0; r < 5; r++) {
+        int in = 1, out = 5, behind[BEHIND];
+        dist_job *job[BEHIND], *told = dist_apply_async(stay_until_told, &in, &out, .pool = pool);
+        assert_true(reaches(begun, r + 1));
+        for (int i = 0; i < BEHIND; i++)
+            job[i] = dist_apply_async(add_one, &in, &behind[i], .pool = pool);
+        assert_int_equal(dist_job_cancel(told, true), DIST_OK);
+        assert_int_equal(dist_job_wait(told, 10), DIST_CANCELLED);
+        assert_int_equal(out, 5);
+        assert_int_equal(dist_job_finish(&told), DIST_CANCELLED);
+        for (int i = 0; i < BEHIND; i++) {
+            assert_int_equal(dist_job_finish(&job[i]), DIST_OK);
+            assert_int_equal(behind[i], 2);
+        }
+    }
+}
+
 MAIL_CASE("P-48", jobs_are_cancelled_in_any_moment) {
     enum { JOBS = 64 };
     uint32_t random = random_seed();
