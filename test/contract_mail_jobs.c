@@ -199,6 +199,7 @@ MAIL_CASE("P-45", a_pool_waits_for_jobs_that_nobody_looks_at) {
 }
 
 MAIL_CASE("P-45", a_job_that_was_given_up_brings_its_result) {
+    if (THREAD_SANITIZED) skip(); /* nothing but the result itself tells of the end */
     DIST_SCOPED_POOL *pool = open_pool(2);
     int in = 4;
     _Atomic(int) out = 0;
@@ -273,10 +274,15 @@ MAIL_CASE("M-18", jobs_of_one_item_start_in_their_order) {
 
 /* ------------------------------------------------------------------ cancelling */
 
+static void note_signal(int number) {
+    (void)number;
+    count(begun);
+}
+
 static int stay(void *result, const void *item, void *ctx) {
     (void)ctx;
     *(int *)result = 99;
-    if (*(const int *)item) signal(SIGTERM, SIG_IGN);
+    if (*(const int *)item) signal(SIGTERM, note_signal); /* and it goes on */
     count(begun);
     for (;;) nap(1);
     return 0;
@@ -301,6 +307,7 @@ MAIL_CASE("P-48", a_job_of_one_item_is_cancelled_before_and_while_it_runs) {
         assert_int_equal(dist_job_state(runs), DIST_RUNNING);
         assert_int_equal(dist_job_cancel(runs, true), DIST_OK);
         assert_int_equal(dist_job_wait(runs, DIST_FOREVER), DIST_CANCELLED);
+        assert_int_equal(counted(begun), 1 + r % 2);
         assert_int_equal(dist_job_cancel(runs, true), DIST_OK);
         assert_int_equal(dist_job_outcome(runs, 0)->status, DIST_CANCELLED);
         assert_int_equal(dist_job_finish(&runs), DIST_CANCELLED);
@@ -389,7 +396,7 @@ MAIL_CASE("M-20", a_terminated_pool_cancels_jobs_of_one_item) {
             assert_int_equal(dist_job_finish(&job[i]), DIST_CANCELLED);
             assert_int_equal(out[i], 5);
         }
-        assert_int_equal(counted(begun), 2);
+        assert_int_equal(counted(begun), deaf ? 4 : 2);
     }
 }
 
