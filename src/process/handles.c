@@ -84,7 +84,7 @@ static struct dist__light_end *keep(struct dist__light_end *from,
 static bool bring(struct dist__mail *mail, uint32_t c) {
     struct dist__light *light = &mail->cell[c].light;
     struct dist__letter *letter = &mail->letter[c];
-    if ((mail->used[c] & ~DIST__UNRUN) != DIST__JOB ||
+    if ((letter->use & ~DIST__UNRUN) != DIST__JOB ||
         dist__phase_of(dist__phase_look(&light->word)) != DIST__ENDED)
         return false;
     if (light->end) {
@@ -93,7 +93,7 @@ static bool bring(struct dist__mail *mail, uint32_t c) {
     } else if (letter->result) {
         memcpy(letter->result, dist__mail_result(mail, c), letter->result_size);
     }
-    mail->used[c] += DIST__LANDED_JOB - DIST__JOB;
+    letter->use += DIST__LANDED_JOB - DIST__JOB;
     /* release: what came back; pairs with [phase] of whoever finds it landed */
     atomic_fetch_or_explicit(&light->word, DIST__LANDED, memory_order_release);
     return true;
@@ -116,7 +116,10 @@ static void land(struct dist__light *light) {
 static const struct dist__light_end *ended(const struct dist__light *light) {
     uint32_t c;
     struct dist__mail *mail = mail_of(light, &c);
-    return mail->letter[c].end;
+    pthread_mutex_lock(&mail->lock);
+    const struct dist__light_end *end = mail->letter[c].end;
+    pthread_mutex_unlock(&mail->lock);
+    return end;
 }
 
 /* ------------------------------------------------------------------ waiting and leaving */
@@ -135,7 +138,7 @@ bool dist__mail_sweep(struct dist_pool *pool, uint64_t limit_ns) {
     for (uint32_t c = 0; mail; c++) {
         pthread_mutex_lock(&mail->lock);
         bool is_last = c >= mail->fresh;
-        bool is_job = !is_last && (mail->used[c] & ~DIST__UNRUN) == DIST__JOB;
+        bool is_job = !is_last && (mail->letter[c].use & ~DIST__UNRUN) == DIST__JOB;
         pthread_mutex_unlock(&mail->lock);
         if (is_last) break;
         if (!is_job) continue;

@@ -13,12 +13,14 @@
 
 enum {
     CELLS = DIST__RACK_ROOM,
-    SPIN_US = 20, /* about one wake latency, */
-    ALONE_US = 2, /* the first of it without letting others in */
+    LEAST_LETTERS = 64, /* doubled as they are needed */
+    SPIN_US = 20,       /* about one wake latency, */
+    ALONE_US = 2,       /* the first of it without letting others in */
     SPINS_PER_LOOK = 16,
     LOOK_NS = 100000000, /* at the nursery, by a thread that waits */
 };
 
+static const uint32_t NONE = UINT32_MAX;
 static const uint64_t DESERTED_NS = 1000000000; /* without any worker, and nobody waits longer */
 
 /* ------------------------------------------------------------------ open and close */
@@ -50,14 +52,9 @@ void dist__mail_open(struct dist__staff *staff) {
     mail->staff = staff;
     mail->pool = staff->pool;
     pthread_mutex_init(&mail->lock, NULL);
-    mail->free = malloc(CELLS * sizeof *mail->free);
-    mail->limbo = malloc(CELLS * sizeof *mail->limbo);
-    mail->used = calloc(CELLS, sizeof *mail->used);
-    mail->letter = calloc(CELLS, sizeof *mail->letter);
+    mail->free = mail->limbo = NONE;
     mail->kill_ns = calloc(staff->room, sizeof *mail->kill_ns);
-    if (mail->free && mail->limbo && mail->used && mail->letter && mail->kill_ns &&
-        share(mail, staff->room) && dist__mail_enlist(mail))
-        staff->mail = mail;
+    if (mail->kill_ns && share(mail, staff->room) && dist__mail_enlist(mail)) staff->mail = mail;
     else dist__mail_free(mail);
 }
 
@@ -65,9 +62,6 @@ void dist__mail_free(struct dist__mail *mail) {
     dist__mail_delist(mail);
     dist__heap_close(&mail->heap);
     pthread_mutex_destroy(&mail->lock);
-    free(mail->free);
-    free(mail->limbo);
-    free(mail->used);
     free(mail->letter);
     free(mail->kill_ns);
     free(mail);
@@ -85,31 +79,47 @@ void dist__mail_close(struct dist__staff *staff) {
 
 /* ------------------------------------------------------------------ cells, with the lock held */
 
+static void push(struct dist__mail *mail, uint32_t *list, uint32_t c) {
+    mail->letter[c].next = *list;
+    *list = c;
+}
+
 static void leave_limbo(struct dist__mail *mail) {
-    uint32_t left = 0;
-    for (uint32_t k = 0; k < mail->limbo_count; k++) {
-        uint32_t c = mail->limbo[k];
-        if (dist__stamp_withdraw(&mail->cell[c].stamp)) mail->free[mail->free_count++] = c;
-        else mail->limbo[left++] = c;
+    uint32_t next, c = mail->limbo;
+    mail->limbo = NONE;
+    for (; c != NONE; c = next) {
+        next = mail->letter[c].next;
+        bool withdrawn = dist__stamp_withdraw(&mail->cell[c].stamp);
+        push(mail, withdrawn ? &mail->free : &mail->limbo, c);
     }
-    mail->limbo_count = left;
+}
+
+/* One more that was never used. */
+static bool grow(struct dist__mail *mail) {
+    if (mail->fresh < mail->room) return true;
+    uint32_t room = mail->room ? 2 * mail->room : LEAST_LETTERS;
+    struct dist__letter *grown = room <= CELLS ? realloc(mail->letter, room * sizeof *grown) : NULL;
+    if (!grown) return false;
+    mail->letter = grown;
+    mail->room = room;
+    return true;
 }
 
 /* False: all are in use. */
 static bool take_cell(struct dist__mail *mail, uint8_t use, uint32_t *c) {
-    if (mail->limbo_count) leave_limbo(mail);
-    if (mail->free_count) *c = mail->free[--mail->free_count];
-    else if (mail->fresh < CELLS) *c = mail->fresh++;
+    if (mail->limbo != NONE) leave_limbo(mail);
+    *c = mail->free;
+    if (*c != NONE) mail->free = mail->letter[*c].next;
+    else if (grow(mail)) *c = mail->fresh++;
     else return false;
-    mail->used[*c] = use;
+    mail->letter[*c] = (struct dist__letter){.use = use};
     return true;
 }
 
 void dist__mail_give_cell(struct dist__mail *mail, uint32_t c) {
-    bool unrun = mail->used[c] & DIST__UNRUN;
-    mail->used[c] = DIST__UNUSED;
-    if (unrun) mail->limbo[mail->limbo_count++] = c;
-    else mail->free[mail->free_count++] = c;
+    bool unrun = mail->letter[c].use & DIST__UNRUN;
+    mail->letter[c].use = DIST__UNUSED;
+    push(mail, unrun ? &mail->limbo : &mail->free, c);
 }
 
 /* ------------------------------------------------------------------ posting */
@@ -143,7 +153,8 @@ bool dist__mail_put(struct dist__mail *mail, const struct dist__single *single, 
     if (put) {
         fill(mail, *c, single);
         if (use == DIST__JOB) {
-            mail->letter[*c] = (struct dist__letter){.result = single->result,
+            mail->letter[*c] = (struct dist__letter){.use = use,
+                                                     .result = single->result,
                                                      .result_size = single->result_size,
                                                      .item = single->item,
                                                      .given = single->opts->error};
@@ -165,7 +176,7 @@ static void end_unrun(struct dist__mail *mail, uint32_t c, dist_status status, c
     end->why = (dist_error){.status = status};
     snprintf(end->why.message, sizeof end->why.message, "%s", why);
     mail->cell[c].light.end = end;
-    mail->used[c] |= DIST__UNRUN;
+    mail->letter[c].use |= DIST__UNRUN;
 }
 
 uint32_t dist__mail_end(struct dist__mail *mail, uint32_t c, bool running_too) {
@@ -184,7 +195,7 @@ void dist__mail_stop(struct dist_pool *pool) {
     bool runs = false;
     pthread_mutex_lock(&mail->lock);
     for (uint32_t c = 0; c < mail->fresh; c++)
-        if (mail->used[c] == DIST__CALL || mail->used[c] == DIST__JOB)
+        if (mail->letter[c].use == DIST__CALL || mail->letter[c].use == DIST__JOB)
             runs |= dist__phase_of(dist__mail_end(mail, c, true)) == DIST__UNDER_WAY;
     pthread_mutex_unlock(&mail->lock);
     if (runs) dist__staff_tell_nursery(staff);

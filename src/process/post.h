@@ -39,8 +39,10 @@ struct dist__carrier { /* shared: of a worker */
         DIST__CACHE_LINE) _Atomic(uint64_t) at; /* 1 + the last cell it tried to take; 0: none */
 };
 
-struct dist__letter { /* the host's own: of a job */
-    void *result;     /* where its result goes, and its size */
+struct dist__letter { /* the host's own: of a cell */
+    uint8_t use;
+    uint32_t next; /* of those that are free, or in limbo */
+    void *result;  /* of a job: where its result goes, and its size */
     size_t result_size;
     const void *item;
     dist_error *given;           /* the option .error */
@@ -58,16 +60,12 @@ struct dist__mail {
     struct dist__carrier *carrier;
     struct dist__calls *calls;
 
-    pthread_mutex_t lock; /* the host's, over all that follows */
-    uint32_t *free;       /* cells, the last one first; */
-    uint32_t free_count;
-    uint32_t fresh;  /* cells from this on were never used */
-    uint32_t *limbo; /* cells that a worker may still look into */
-    uint32_t limbo_count;
-    uint8_t *used; /* for each cell, how */
-    struct dist__letter *letter;
-    unsigned handles; /* of jobs */
-    bool closed;      /* the pool is gone, and the last handle frees this */
+    pthread_mutex_t lock;        /* the host's, over all that follows */
+    struct dist__letter *letter; /* it grows: looked at with the lock only */
+    uint32_t room, fresh;        /* letters there are; cells from this on were never used */
+    uint32_t free, limbo;        /* lists; limbo: a worker may still look into them */
+    unsigned handles;            /* of jobs */
+    bool closed;                 /* the pool is gone, and the last handle frees this */
 
     uint64_t *kill_ns; /* the nursery's: when the worker gets its SIGKILL; 0: it need not */
 };

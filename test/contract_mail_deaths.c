@@ -1,0 +1,172 @@
+/* contract_mail_jobs.c - jobs of one item in a pool of processes: thousands at a time, and each one
+ * a job like any other. */
+#define _GNU_SOURCE
+#include "contract.h"
+#include "contract_tools.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAIL_CASE(id_, name_) CASE_ON(id_, name_, ON_PROCESS, 60)
+
+static dist_pool *open_pool(unsigned workers) {
+    dist_pool *pool = dist_pool_open(.executor = X, .workers = workers);
+    assert_non_null(pool);
+    return pool;
+}
+
+static int add_one(void *result, const void *item, void *ctx) {
+    (void)ctx;
+    *(int *)result = *(const int *)item + 1;
+    return 0;
+}
+
+static _Atomic(unsigned) *gate, *begun; /* shared, as of the opening of pools */
+
+static int pass_gate(void *result, const void *item, void *ctx) {
+    (void)ctx;
+    count(begun);
+    while (!counted(gate)) nap(0.0005);
+    *(int *)result = *(const int *)item + 1;
+    return 0;
+}
+
+static void new_gate(void) {
+    gate = shared_memory(sizeof *gate);
+    begun = shared_memory(sizeof *begun);
+}
+
+/* ------------------------------------------------------------------ deaths among thousands */
+
+static _Atomic(unsigned) *all_runs; /* shared */
+
+static int count_run(void *result, const void *item, void *ctx) {
+    (void)ctx;
+    unsigned i = *(const unsigned *)item;
+    count(&all_runs[i]);
+    *(unsigned *)result = 3 * i;
+    if (i % 1000 == 7) raise(i % 2000 == 7 ? SIGKILL : SIGSEGV);
+    return 0;
+}
+
+static int own_pid(void *result, const void *item, void *ctx) {
+    (void)item, (void)ctx;
+    *(pid_t *)result = getpid();
+    return 0;
+}
+
+static pid_t parent_of(pid_t pid) {
+    char path[64], stat[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "r");
+    if (!file) return 0;
+    size_t length = fread(stat, 1, sizeof stat - 1, file);
+    fclose(file);
+    int parent = 0;
+    const char *after = length ? strrchr(stat, ')') : NULL;
+    if (!after || sscanf(after, ") %*c %d", &parent) != 1) return 0;
+    return parent > 1 && parent != getpid() ? parent : 0;
+}
+
+struct killer {
+    dist_pool *pool;
+    _Atomic(unsigned) stop, kills;
+    bool nursery;
+};
+
+static void *kill_workers(void *arg) {
+    struct killer *killer = arg;
+    uint32_t random = 77;
+    while (!counted(&killer->stop)) {
+        pid_t pid = 0, victim;
+        nap(1e-6 * random_below(&random, killer->nursery ? 40000 : 4000));
+        if (dist_apply(own_pid, (int *)NULL, &pid, .pool = killer->pool)) continue;
+        victim = killer->nursery ? parent_of(pid) : pid;
+        if (victim && kill(victim, SIGKILL) == 0) count(&killer->kills);
+    }
+    return NULL;
+}
+
+static void jobs_and_kills(unsigned n, unsigned workers, bool nursery) {
+    all_runs = shared_memory(n * sizeof *all_runs);
+    DIST_SCOPED_POOL *pool = open_pool(workers);
+    struct killer killer = {.pool = pool, .nursery = nursery};
+    dist_job **job = calloc(n, sizeof(dist_job *));
+    unsigned *in = calloc(n, sizeof *in), *out = calloc(n, sizeof *out), crashed = 0;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, kill_workers, &killer), 0);
+    for (unsigned i = 0; i < n; i++) {
+        in[i] = i, out[i] = 1;
+        job[i] = dist_apply_async(count_run, &in[i], &out[i], .pool = pool);
+        assert_non_null(job[i]);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        dist_status status = dist_job_finish(&job[i]);
+        unsigned ran = counted(&all_runs[i]);
+        crashed += status == DIST_CRASHED;
+        if (status == DIST_OK) assert_true(out[i] == 3 * i && ran == 1 && i % 1000 != 7);
+        else assert_true(status == DIST_CRASHED && out[i] == 1 && ran <= 1);
+    }
+    count(&killer.stop);
+    pthread_join(thread, NULL);
+    assert_true(crashed <= n / 1000 + 1 + (nursery ? workers : 1) * counted(&killer.kills));
+    free(job);
+    free(in);
+    free(out);
+}
+
+MAIL_CASE("G-01", workers_are_killed_among_a_hundred_thousand_jobs) {
+    for (unsigned r = 0; again(r, rounds(6, 6)); r++) jobs_and_kills(100000, 3, false);
+}
+
+MAIL_CASE("G-01", the_maker_of_workers_is_killed_among_thousands_of_jobs) {
+    for (unsigned r = 0; again(r, rounds(6, 6)); r++) jobs_and_kills(50000, 3, true);
+}
+
+/* ------------------------------------------------------------------ forks */
+
+struct inherited {
+    dist_pool *pool;
+    dist_job *runs, *ended;
+};
+
+static void use_in_child(void *arg) {
+    struct inherited *all = arg;
+    int one = 1, out = 5;
+    assert_null(dist_apply_async(add_one, &one, &out, .pool = all->pool));
+    assert_int_equal(dist_last_error()->status, DIST_UNSUPPORTED);
+    dist_job *both[] = {all->runs, all->ended};
+    for (int k = 0; k < 2; k++) {
+        dist_event event;
+        assert_int_equal(dist_job_state(both[k]), DIST_UNSUPPORTED);
+        assert_int_equal(dist_job_wait(both[k], DIST_FOREVER), DIST_UNSUPPORTED);
+        assert_int_equal(dist_job_next(both[k], &event, DIST_FOREVER), DIST_UNSUPPORTED);
+        assert_int_equal(dist_job_cancel(both[k], true), DIST_UNSUPPORTED);
+    }
+    assert_int_equal(dist_job_wait_any(both, 2, DIST_FOREVER), 2);
+    assert_int_equal(dist_job_detach(&both[0]), DIST_UNSUPPORTED);
+    assert_int_equal(dist_job_finish(&both[1]), DIST_UNSUPPORTED);
+    assert_int_equal(dist_pool_wait(all->pool, DIST_FOREVER), DIST_UNSUPPORTED);
+}
+
+MAIL_CASE("G-03", a_forked_child_cannot_use_the_jobs_of_its_parent) {
+    new_gate();
+    struct inherited all = {.pool = open_pool(2)};
+    int in[2] = {1, 2}, out[2] = {0};
+    all.ended = dist_apply_async(add_one, &in[0], &out[0], .pool = all.pool);
+    assert_int_equal(dist_job_wait(all.ended, DIST_FOREVER), DIST_OK);
+    all.runs = dist_apply_async(pass_gate, &in[1], &out[1], .pool = all.pool);
+    assert_true(reaches(begun, 1));
+    assert_int_equal(in_child(use_in_child, &all), 0);
+    count(gate);
+    assert_int_equal(dist_job_finish(&all.runs), DIST_OK);
+    assert_int_equal(dist_job_finish(&all.ended), DIST_OK);
+    assert_int_equal(out[0], 2);
+    assert_int_equal(out[1], 3);
+    dist_pool_free(&all.pool);
+}
