@@ -1,9 +1,11 @@
 /* contract.c - runs the cases of one contract_*.c:  contract_map EXECUTOR [CASE]  or  --list */
 #define _GNU_SOURCE
+#define CONTRACT_OWN_POOLS
 #include "contract.h"
 #include "contract_tools.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,16 +28,55 @@ static const struct {
     const char *name;
     dist_executor executor;
     unsigned bit;
-} executors[] = {{"inline", DIST_INLINE, ON_INLINE},
-                 {"thread", DIST_THREAD, ON_THREAD},
-                 {"process", DIST_PROCESS, ON_PROCESS}};
+    bool in_pools;
+} executors[] = {{"inline", DIST_INLINE, ON_INLINE, false},
+                 {"thread", DIST_THREAD, ON_THREAD, false},
+                 {"process", DIST_PROCESS, ON_PROCESS, false},
+                 {"thread_pool", DIST_THREAD, ON_THREAD, true},
+                 {"process_pool", DIST_PROCESS, ON_PROCESS, true}};
+
+static bool in_pools;
+static struct {
+    pthread_mutex_t lock;
+    pid_t maker;
+    dist_pool *pool;
+} common = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+bool contract_in_pools(void) { return in_pools; }
+
+static dist_pool *open_pool(void) {
+    unsigned workers = X == DIST_PROCESS ? CONTRACT_POOL_PROCESSES : CONTRACT_POOL_WORKERS;
+    return dist_pool_open_fn(DIST_OPTS(.executor = X, .workers = workers));
+}
+
+/* Worker processes see memory as of the open, and cases change it between their calls: each has a
+ * pool of its own. This thread's one before goes if nothing runs in it; else it stays as long as
+ * the case. */
+static dist_pool *fresh_pool(void) {
+    static _Thread_local dist_pool *before;
+    if (before && dist_pool_wait(before, 0) == DIST_OK) dist_pool_free(&before);
+    return before = open_pool();
+}
+
+dist_pool *contract_pool(void) {
+    if (!in_pools || common.maker != getpid()) return NULL;
+    if (X == DIST_PROCESS) return fresh_pool();
+    pthread_mutex_lock(&common.lock);
+    if (!common.pool) common.pool = open_pool();
+    dist_pool *pool = common.pool;
+    pthread_mutex_unlock(&common.lock);
+    return pool;
+}
 
 static int run_in_this_process(struct contract_case *one) {
     setpgid(0, 0);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0}); /* some cases crash on purpose */
     const struct CMUnitTest test = {.name = one->name, .test_func = one->run};
     cmocka_set_message_output(CM_OUTPUT_STDOUT);
-    return _cmocka_run_group_tests(one->id, &test, 1, NULL, NULL) ? 1 : 0;
+    common.maker = getpid();
+    int failed = _cmocka_run_group_tests(one->id, &test, 1, NULL, NULL);
+    if (!failed) dist_pool_free(&common.pool);
+    return failed ? 1 : 0;
 }
 
 /* Waits for `pid` until `limit`; false: still running. */
@@ -100,7 +141,7 @@ static int run_all(const char *executor, unsigned bit, const char *only) {
             continue;
         double start = now();
         const char *wrong = run_case(one);
-        printf("%s  %-6s %-8s %s (%.2f s)%s%s\n", wrong ? "FAIL" : "ok  ", one->id, executor,
+        printf("%s  %-6s %-11s %s (%.2f s)%s%s\n", wrong ? "FAIL" : "ok  ", one->id, executor,
                one->name, now() - start, wrong ? ": " : "", wrong ? wrong : "");
         *(wrong ? &failed : &passed) += 1;
     }
@@ -119,8 +160,10 @@ int main(int argc, char **argv) {
     for (size_t i = 0; argc >= 2 && i < N(executors); i++) {
         if (strcmp(argv[1], executors[i].name)) continue;
         X = executors[i].executor;
+        in_pools = executors[i].in_pools;
         return run_all(executors[i].name, executors[i].bit, argv[2]);
     }
-    fprintf(stderr, "usage: %s inline|thread|process [CASE] | --list\n", argv[0]);
+    fprintf(stderr, "usage: %s inline|thread|process|thread_pool|process_pool [CASE] | --list\n",
+            argv[0]);
     return 2;
 }

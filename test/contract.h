@@ -4,7 +4,11 @@
  * }
  *
  * X is the executor under test. Each case runs in a process of its own, with a time limit, and
- * fails if it leaves a process behind. Assertions are cmocka's. INLINE is the oracle. */
+ * fails if it leaves a process behind. Assertions are cmocka's. INLINE is the oracle.
+ *
+ * Run as thread_pool, each call of a case has .pool = contract_pool() before its own options. What
+ * makes no sense there says so: NOT_IN_POOLS("the number of workers is the call's"). A file about
+ * pools defines CONTRACT_OWN_POOLS, and has none put in. */
 #ifndef DIST_TEST_CONTRACT_H
 #define DIST_TEST_CONTRACT_H
 
@@ -41,6 +45,39 @@ void contract_register(struct contract_case *one);
     static void name_(void **case_state __attribute__((unused)))
 
 #define CASE(id_, name_) CASE_ON(id_, name_, ON_ALL, 20)
+
+/* More than cases ask for. */
+enum { CONTRACT_POOL_WORKERS = 64, CONTRACT_POOL_PROCESSES = 12 };
+
+/* The pool that all calls of the case have, or, of processes, one for each call; NULL: the suite
+ * runs without, or this is a child. */
+dist_pool *contract_pool(void);
+bool contract_in_pools(void);
+
+/* The case ends here if the suite runs in pools. */
+#define NOT_IN_POOLS(why)                                                                          \
+    do                                                                                             \
+        if (contract_in_pools()) skip();                                                           \
+    while (0)
+
+/* The same for pools of processes: items and arguments are copies there, and memory is as of the
+ * open. */
+#define NOT_IN_PROCESS_POOLS(why)                                                                  \
+    do                                                                                             \
+        if (contract_in_pools() && X == DIST_PROCESS) skip();                                      \
+    while (0)
+
+#ifndef CONTRACT_OWN_POOLS
+#undef DIST_OPTS
+#undef DIST__ANY
+#undef DIST__THR
+#undef DIST__PRC
+#define CONTRACT_POOL  .pool = contract_pool()
+#define DIST_OPTS(...) (&(dist_opts){.size = sizeof(dist_opts), CONTRACT_POOL, __VA_ARGS__})
+#define DIST__ANY      CONTRACT_POOL,
+#define DIST__THR      CONTRACT_POOL, .executor = DIST_THREAD,
+#define DIST__PRC      CONTRACT_POOL, .executor = DIST_PROCESS,
+#endif
 
 #define N(array) (sizeof(array) / sizeof *(array))
 

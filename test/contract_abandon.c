@@ -294,6 +294,7 @@ static int call_on(void *result, const void *given, void *ctx) {
 }
 
 CASE_ON("G-06", an_abandoned_task_may_make_calls, ON_THREAD, 30) {
+    NOT_IN_POOLS("its tasks call on all executors");
     for (unsigned i = rounds(20, 20); i > 0; i--) {
         struct arrays a = new_arrays();
         new_scene(0);
@@ -327,6 +328,7 @@ static int wait_with_state(void *result, const void *given, void *ctx) {
 }
 
 CASE_ON("G-06", abandoned_workers_keep_their_state_and_have_no_exit, ON_THREAD, 30) {
+    NOT_IN_POOLS("the call has a worker_init");
     struct arrays a = new_arrays();
     new_scene(0);
     assert_int_equal(dist_map(wait_with_state, a.items, ITEMS, a.out, .executor = X, .workers = 3,

@@ -56,6 +56,7 @@ static dist_status run_chunks(struct plan *plan, unsigned retries, int *out, dis
 }
 
 CASE("P-62", a_chunk_is_tried_again_as_a_whole) {
+    NOT_IN_PROCESS_POOLS("the task knows its items by their addresses");
     struct plan *plan = new_plan();
     int out[ITEMS];
     dist_job *job;
@@ -71,6 +72,7 @@ CASE("P-62", a_chunk_is_tried_again_as_a_whole) {
 }
 
 CASE("P-62", a_chunk_that_fails_for_good_fails_as_a_whole) {
+    NOT_IN_PROCESS_POOLS("the task knows its items by their addresses");
     struct plan *plan = new_plan();
     int out[ITEMS];
     dist_job *job;
@@ -91,6 +93,7 @@ CASE("P-62", a_chunk_that_fails_for_good_fails_as_a_whole) {
 }
 
 CASE("P-62", only_the_named_items_of_a_chunk_are_tried_again) {
+    NOT_IN_PROCESS_POOLS("the task knows its items by their addresses");
     struct plan *plan = new_plan();
     int out[ITEMS];
     dist_job *job;
@@ -114,6 +117,7 @@ CASE("P-62", only_the_named_items_of_a_chunk_are_tried_again) {
 }
 
 CASE("P-62", items_behind_the_one_a_chunk_stopped_at_are_handed_out_again) {
+    NOT_IN_PROCESS_POOLS("the task knows its items by their addresses");
     struct plan *plan = new_plan();
     int out[ITEMS];
     dist_job *job;
@@ -132,6 +136,7 @@ CASE("P-62", items_behind_the_one_a_chunk_stopped_at_are_handed_out_again) {
 }
 
 CASE_ON("P-62", a_chunk_that_crashed_is_tried_again, ON_PROCESS, 20) {
+    NOT_IN_PROCESS_POOLS("the task knows its items by their addresses");
     struct plan *plan = new_plan();
     int out[ITEMS];
     dist_job *job;
@@ -172,6 +177,7 @@ static void draw_all(struct plan *plan, dist_executor executor, struct draws out
 }
 
 CASE("G-19", retries_and_crashes_do_not_change_random_numbers) {
+    NOT_IN_POOLS("compares with a call on another executor");
     struct draws expected[ITEMS], out[ITEMS];
     draw_all(new_plan(), DIST_INLINE, expected);
     for (int dies = 0; dies < (X == DIST_PROCESS ? 2 : 1); dies++) {
@@ -196,6 +202,7 @@ static int draw_below(void *result, const void *item, void *ctx) {
 }
 
 CASE("G-19", retries_do_not_change_the_random_numbers_of_nested_calls) {
+    NOT_IN_POOLS("compares with a call on another executor");
     struct draws expected[ITEMS], out[ITEMS];
     struct plan *plan = new_plan();
     assert_int_equal(dist_map(draw_below, numbers(), ITEMS, expected, .executor = DIST_INLINE,

@@ -444,6 +444,7 @@ static int nested(void *result, const void *item, void *ctx) {
 }
 
 CASE("G-04", a_nested_call_has_the_arena_of_its_caller) {
+    NOT_IN_POOLS("its tasks call on all executors");
     static const dist_executor all[] = {DIST_INLINE, DIST_THREAD, DIST_PROCESS};
     dist_arena *arena = dist_arena_new(0), *other = dist_arena_new(0);
     char **out[16];

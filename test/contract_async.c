@@ -189,6 +189,7 @@ static int widen(void *result, const void *item, void *ctx) {
 }
 
 CASE("P-41", results_are_those_of_the_blocking_call) {
+    NOT_IN_POOLS("compares with a call on another executor");
     static struct wide expected[PRIME], out[PRIME];
     memset(expected, 0x55, sizeof expected);
     int letters = 26;
@@ -348,6 +349,7 @@ static int count_peak(void *result, const void *item, void *ctx) {
 }
 
 CASE_ON("P-41", so_many_jobs_are_under_way_at_once, ON_THREAD | ON_PROCESS, 30) {
+    NOT_IN_POOLS("so many jobs begin as the pool has workers");
     enum { MANY = 80 };
     struct scene *scene = new_scene();
     dist_job *jobs[MANY];
@@ -368,6 +370,7 @@ static int first_waits(void *result, const void *item, void *ctx) {
 
 /* Its other workers have nothing to do any more. */
 CASE_ON("P-41", a_wide_job_makes_no_room_for_others, ON_THREAD, 30) {
+    NOT_IN_POOLS("so many jobs begin as the pool has workers");
     enum { MANY = 80 };
     struct scene *scene = new_scene();
     dist_job *jobs[MANY];

@@ -299,6 +299,7 @@ static int use_place(void *result, const void *item, void *ctx) {
 }
 
 CASE("M-03", workers_of_a_job_have_a_state) {
+    NOT_IN_POOLS("the call has a worker_init");
     int out[ITEMS];
     struct plan *plan = new_plan(out);
     dist_job *job =
@@ -329,6 +330,7 @@ static int see_cpu(void *result, const void *item, void *ctx) {
 }
 
 CASE("P-05", workers_of_a_job_are_pinned) {
+    NOT_IN_POOLS("the call has cpus");
     cpu_set_t set, after;
     assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
     unsigned cpu = 0;
@@ -380,6 +382,7 @@ static int draw(void *result, const void *item, void *ctx) {
 }
 
 CASE("G-19", random_numbers_of_a_job_are_those_of_the_blocking_call) {
+    NOT_IN_POOLS("compares with a call on another executor");
     struct numbers {
         uint64_t draws[3];
     } expected[ITEMS], out[ITEMS];
@@ -415,6 +418,7 @@ static int draw_below(void *result, const void *item, void *ctx) {
 }
 
 CASE("G-19", a_job_in_a_task_draws_from_its_item) {
+    NOT_IN_POOLS("compares with a call on another executor");
     struct numbers {
         uint64_t draws[15];
     } expected[4], out[4];
@@ -435,6 +439,7 @@ static int leave_bytes(void *result, const void *item, void *ctx) {
 }
 
 CASE("P-40", a_job_writes_in_place) {
+    NOT_IN_PROCESS_POOLS("out is no memory that the workers see");
     int *out = shared_memory(ITEMS * sizeof *out);
     for (int i = 0; i < ITEMS; i++) out[i] = -i;
     dist_job *job = dist_map_async(leave_bytes, numbers(), ITEMS, out, .executor = X, .workers = 2,

@@ -157,6 +157,7 @@ static int wait_at_gate(void *result, const void *item, void *ctx) {
 
 /* More jobs than are under way at once: one that has not begun is slow, another one ends first. */
 CASE_ON("F-09", wait_any_is_not_held_up_by_jobs_that_have_not_begun, ON_THREAD | ON_PROCESS, 60) {
+    NOT_IN_POOLS("as many jobs begin as the pool has workers");
     enum { MOST = 33 };
     dist_job *jobs[MOST];
     struct scene *scenes[MOST];
@@ -186,6 +187,7 @@ static void *open_late(void *gate) {
 }
 
 CASE_ON("F-09", nor_is_it_without_a_limit, ON_THREAD | ON_PROCESS, 60) {
+    NOT_IN_POOLS("as many jobs begin as the pool has workers");
     enum { MOST = 33 };
     dist_job *jobs[MOST];
     struct scene *scenes[MOST];

@@ -68,6 +68,7 @@ CASE("F-02", a_silent_job_is_cancelled_loudly) {
 }
 
 CASE_ON("F-02", a_job_that_has_not_begun_is_cancelled, ON_THREAD | ON_PROCESS, 30) {
+    NOT_IN_POOLS("so many jobs begin as the pool has workers");
     for (int running_too = 0; running_too < 2; running_too++) {
         struct blockers blockers;
         struct scene *scene = new_scene();
@@ -329,6 +330,7 @@ static int cancel_own_job(void *result, const void *item, void *ctx) {
 }
 
 CASE("F-02", a_task_cancels_its_job) {
+    NOT_IN_PROCESS_POOLS("the task learns of the job after the open");
     for (unsigned workers = 1; workers < 4; workers++) {
         struct canceller canceller = {.job = NULL};
         int out[ITEMS];

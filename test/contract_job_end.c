@@ -255,6 +255,7 @@ CASE_ON("G-20", a_task_of_a_job_may_call_exit, ON_INLINE | ON_THREAD, 30) {
 /* ------------------------------------------------------------------ shutdown */
 
 CASE_ON("G-20", jobs_go_on_through_a_shutdown, ON_ALL, 30) {
+    NOT_IN_POOLS("a shutdown leaves the pool's threads");
     for (int round = 0; round < 3; round++) {
         unsigned before = threads_before();
         static int out[3][ITEMS];

@@ -219,6 +219,7 @@ static int init_slowly(void **state, unsigned worker, void *user) {
 }
 
 CASE("F-02", a_job_is_cancelled_while_its_workers_begin) {
+    NOT_IN_POOLS("the call has a worker_init");
     for (unsigned workers = 1; workers < 4; workers++)
         cancel_pausing(pass_gate, DIST_OPTS(.workers = workers, .worker_init = init_slowly), 5);
 }

@@ -229,12 +229,11 @@ enum { TOUCHED = 40 << 20 };
 static int touch(void *result, const void *item, void *ctx) {
     (void)result, (void)ctx;
     if (*(const int *)item != 3) return 0;
-    char *memory = malloc(TOUCHED);
+    volatile char *memory = malloc(TOUCHED);
     if (!memory) return 1;
-    memset(memory, 7, TOUCHED);
-    int seven = memory[TOUCHED / 2];
-    free(memory);
-    return seven == 7 ? 0 : 1;
+    for (size_t at = 0; at < TOUCHED; at += 4096) memory[at] = 7;
+    free((void *)(uintptr_t)memory);
+    return 0;
 }
 
 CASE_ON("D-21", the_memory_of_the_largest_worker_is_told, ON_PROCESS, 20) {
@@ -250,7 +249,7 @@ CASE_ON("D-21", the_memory_of_the_largest_worker_is_told, ON_PROCESS, 20) {
                                   .job = &job, .retries = retries),
                          DIST_OK);
         size_t after = stats_of(job).peak_rss;
-        assert_true(after >= TOUCHED && (SANITIZED || after > before));
+        assert_true(after >= TOUCHED && after > before);
         dist_job_finish(&job);
     }
 }

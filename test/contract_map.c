@@ -119,6 +119,7 @@ static int index_must_not_run(size_t index, void *ctx) {
 }
 
 CASE("P-08", empty_input_starts_nothing) {
+    NOT_IN_POOLS("counts threads");
     _Atomic(unsigned) *ran = shared_memory(sizeof *ran);
     unsigned threads = threads_before();
     int out = 7;
@@ -152,6 +153,7 @@ static int follow(void *result, const void *item, void *ctx) {
 }
 
 CASE("P-11", structs_travel_whole_and_results_need_no_library) {
+    NOT_IN_PROCESS_POOLS("items point to each other");
     struct mixed in[13], out[13];
     for (int i = 0; i < 13; i++) in[i] = (struct mixed){(char)('a' + i), i, &in[(i + 1) % 13]};
     assert_int_equal(dist_map(follow, in, 13, out, .executor = X, .workers = 3), DIST_OK);

@@ -94,6 +94,7 @@ static void limit_memory(size_t more) {
 }
 
 CASE("G-17", an_arena_is_as_large_as_the_system_allows) {
+    NOT_IN_POOLS("calls on another executor");
     size_t size = gib / 4;
     char *out;
     if (SANITIZED) skip(); /* which map terabytes */
@@ -130,6 +131,7 @@ static unsigned long shared_kib(void) {
 }
 
 CASE("G-09", memory_goes_with_its_arena) {
+    NOT_IN_PROCESS_POOLS("arenas lie in memory that stays mapped");
     size_t size = (size_t)512 << 20;
     unsigned long before = shared_kib();
     for (int round = 0; round < 3; round++) {

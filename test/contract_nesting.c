@@ -85,9 +85,14 @@ static int outer(void *result, const void *item, void *ctx) {
 
 static int sum_of_squares(int n) { return (n - 1) * n * (2 * n - 1) / 6; }
 
+/* Sanitizers do not survive a fork beside threads that allocate: what they lock stays locked. */
+static bool may_nest(dist_executor executor) {
+    return built(executor) && !(SANITIZED && X == DIST_THREAD && executor == DIST_PROCESS);
+}
+
 CASE("M-29", executors_nest_in_each_other) {
     for (size_t k = 0; k < N(all); k++) {
-        if (!built(all[k])) continue;
+        if (!may_nest(all[k])) continue;
         int out[11];
         dist_executor executor = all[k];
         for (unsigned workers = 0; workers < 4; workers++) {
@@ -101,7 +106,7 @@ CASE("M-29", executors_nest_in_each_other) {
 
 CASE("M-29", a_failure_travels_up_through_the_levels) {
     for (size_t k = 0; k < N(all); k++) {
-        if (!built(all[k])) continue;
+        if (!may_nest(all[k])) continue;
         int out[14];
         dist_error e;
         dist_executor executor = all[k];
@@ -122,7 +127,7 @@ static int zigzag(void *result, const void *item, void *ctx) {
     *(int *)result = 1;
     if (depth == 0) return 0;
     dist_executor executor = all[depth % 3];
-    if (!built(executor)) executor = X;
+    if (!may_nest(executor)) executor = X;
     if (dist_map(zigzag, numbers(), 2, sums, .executor = executor, .workers = 2, .ctx = &below))
         return dist_fail(EIO, "%u: %s", depth, dist_last_error()->message);
     *(int *)result = sums[0] + sums[1];

@@ -156,6 +156,7 @@ static void open_stream(char path[]) {
 }
 
 CASE("G-11", other_streams_are_flushed_too_in_a_host_of_one_thread) {
+    NOT_IN_PROCESS_POOLS("a worker stays when its call has ended");
     if (THREAD_SANITIZED) skip(); /* which has a thread of its own */
     char path[] = "/tmp/dist-output-XXXXXX";
     open_stream(path);

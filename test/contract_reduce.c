@@ -11,15 +11,16 @@
 
 enum { NUMBERS = 100003 };
 static const unsigned worker_counts[] = {0, 1, 2, 7, 64};
-static const size_t counts[] = {1, 2, 3, 7, 101, 1009, 1024, 1025, 4093, NUMBERS};
+static const size_t counts[] = {1, 2, 3, 7, 101, 257, 1009, 4093, 4111, 16381, NUMBERS};
 
 /* Of all magnitudes, so that a sum depends on its brackets. */
 static const double *wild_numbers(void) {
     static double number[NUMBERS];
     uint32_t state = 12345;
-    for (int i = 0; number[0] == 0 && i < NUMBERS; i++)
-        number[NUMBERS - 1 - i] =
-            ldexp((double)random_next(&state) - 2e9, (int)random_below(&state, 60) - 30);
+    for (int i = 0; number[0] == 0 && i < NUMBERS; i++) {
+        int power = (int)random_below(&state, 60) - 30;
+        number[NUMBERS - 1 - i] = ldexp((double)random_next(&state) - 2e9, power);
+    }
     return number;
 }
 
@@ -50,7 +51,10 @@ static double sum_of(size_t n, size_t block) {
     return part[0];
 }
 
-static size_t default_block(size_t n) { return (n - 1) / 1024 + 1; }
+static size_t default_block(size_t n) {
+    size_t most = n / 16 < 256 ? 256 : n / 16 > 1024 ? 1024 : n / 16;
+    return (n - 1) / most + 1;
+}
 
 static void assert_same_bytes(double a, double b) { assert_memory_equal(&a, &b, sizeof a); }
 
@@ -99,6 +103,18 @@ CASE("G-19", the_forms_for_threads_and_for_processes_are_reductions) {
     assert_int_equal(
         dist_process_reduce(add, add_sums, wild_numbers(), NUMBERS, &third, .workers = 3), DIST_OK);
     assert_same_bytes(third, sum);
+}
+
+CASE("P-02", a_reduction_has_the_default_executor) {
+    double sum = 0;
+    setenv("DIST_EXECUTOR",
+           X == DIST_PROCESS  ? "process"
+           : X == DIST_THREAD ? "thread"
+                              : "inline",
+           1);
+    assert_int_equal(dist_reduce(add, add_sums, wild_numbers(), NUMBERS, &sum, .workers = 3),
+                     DIST_OK);
+    assert_same_bytes(sum, sum_of(NUMBERS, default_block(NUMBERS)));
 }
 
 /* ------------------------------------------------------------------ order and blocks */
@@ -157,7 +173,9 @@ static int add_the_third_time(void *acc, const void *items, size_t n, void *ctx)
     if (dist_attempt() < 3 && block % 10 == 3) return 5;
     if (dist_attempt() < 3 && block % 10 == 4) return dist_fail_at(n - 1, 6, "not yet");
     if (dist_attempt() < 3 && block % 10 == 5) dist_fail_at(n / 2, 7, "not yet");
+    if (dist_attempt() < 3 && block % 10 == 7) dist_fail_at(n, 8, "past the end");
     if (dist_attempt() < 2 && block % 300 == 6 && X == DIST_PROCESS) abort();
+    if (block % 10 == 8) dist_fail(9, "never mind"); /* it returns 0, and so has succeeded */
     *(double *)acc -= 1;
     return add(acc, items, n, ctx);
 }
@@ -205,12 +223,13 @@ CASE_ON("G-19", a_worker_that_is_killed_anywhere_does_not_change_a_count, ON_PRO
 /* ------------------------------------------------------------------ what a leaf may use */
 
 struct drawn {
-    uint64_t numbers, alloc;
+    uint64_t first, numbers, alloc, alike;
 };
 
 static int draw(void *acc, const void *items, size_t n, void *ctx) {
     struct drawn *d = acc;
     (void)items, (void)ctx;
+    d->first = dist_random();
     for (size_t i = 0; i < n; i++) d->numbers = d->numbers * 31 + dist_random();
     d->alloc += dist_alloc(8) != NULL;
     return 0;
@@ -220,7 +239,9 @@ static int join_draws(void *into, const void *other, void *ctx) {
     struct drawn *a = into;
     const struct drawn *b = other;
     (void)ctx;
-    a->numbers = a->numbers * 17 + b->numbers + dist_random();
+    uint64_t own = dist_random();
+    a->alike += b->alike + (own == b->first) + (own == a->first);
+    a->numbers = a->numbers * 17 + b->numbers + own;
     a->alloc += b->alloc;
     return 0;
 }
@@ -232,6 +253,7 @@ CASE("G-19", leaves_and_joins_draw_the_same_numbers_everywhere) {
                                  .executor = DIST_INLINE, .seed = 3, .arena = arena),
                      DIST_OK);
     assert_int_equal(expected.alloc, 101);
+    assert_int_equal(expected.alike, 0);
     for (size_t w = 0; w < N(worker_counts); w++) {
         struct drawn d = {0};
         assert_int_equal(dist_reduce(draw, join_draws, numbers(), PRIME, &d, .chunk = 10,

@@ -94,6 +94,20 @@ CASE("G-12", a_block_that_names_items_is_known_by_the_lowest) {
     }
 }
 
+static int name_then_fail(void *acc, const void *items, size_t n, void *ctx) {
+    if (*(const int *)items != 20) return leaf(acc, items, n, ctx);
+    return dist_attempt() == 1 ? dist_fail_at(3, 21, "at 23") : dist_fail(22, "all of it");
+}
+
+CASE("G-12", the_last_attempt_of_a_block_says_what_has_failed) {
+    long acc = BEFORE;
+    assert_int_equal(dist_reduce(name_then_fail, join, numbers(), 101, &acc, .executor = X,
+                                 .workers = 2, .chunk = 10, .ctx = new_plan(), .retries = 1),
+                     DIST_FAILED);
+    assert_int_equal(dist_last_error()->code, 22);
+    assert_int_equal(dist_last_error()->index, 20);
+}
+
 CASE("P-31", the_lowest_block_that_fails_is_reported) {
     struct plan *plan = new_plan();
     dist_error e;
@@ -205,24 +219,81 @@ CASE("G-06", a_block_that_is_late_ends_a_reduction) {
 
 /* ------------------------------------------------------------------ hooks */
 
-static size_t finished, most_done;
+static struct heard { size_t started, finished, failed, retries, inits; } heard;
 
-static void on_finish(const dist_event *event, void *user) {
-    (void)user;
-    finished += event->error == NULL;
-    if (event->done > most_done) most_done = event->done;
-    assert_int_equal(event->total, PRIME);
+static void check_event(const dist_event *event) {
+    size_t index = event->index;
+    assert_int_equal(index % 10, 0);
+    assert_int_equal(event->total, 101);
     assert_null(event->result);
+    assert_ptr_equal(event->item, &numbers()[index]);
+    if (index == 40) assert_string_equal(event->name, "forty");
+    else assert_null(event->name);
 }
 
-CASE("M-11", hooks_hear_of_each_item_of_a_reduction) {
+static void on_start(const dist_event *event, void *user) {
+    assert_ptr_equal(user, &heard);
+    check_event(event);
+    heard.started++;
+}
+
+static void on_finish(const dist_event *event, void *user) {
+    assert_ptr_equal(user, &heard);
+    check_event(event);
+    heard.finished += event->error == NULL;
+    if (!event->error) return;
+    heard.failed++;
+    assert_int_equal(event->index, 40);
+    assert_int_equal(event->error->index, 47);
+    assert_string_equal(event->error->name, "forty-seven");
+}
+
+static bool retry_if(const dist_error *error, void *user) {
+    assert_ptr_equal(user, &heard);
+    assert_int_equal(error->index, 47);
+    assert_ptr_equal(error->item, &numbers()[47]);
+    heard.retries++;
+    return true;
+}
+
+static int worker_init(void **state, unsigned worker, void *user) {
+    *state = user == &heard && worker < 2 ? user : NULL;
+    return 0;
+}
+
+static void worker_exit(void *state, unsigned worker, void *user) {
+    if (worker < 2 && state == user && user == &heard) heard.inits++; /* not told by processes */
+}
+
+static int leaf_with_state(void *acc, const void *items, size_t n, void *ctx) {
+    if (dist_worker_state() != &heard) return dist_fail(24, "no state");
+    if (dist_name() != names[dist_index()]) return dist_fail(25, "another name");
+    return leaf(acc, items, n, ctx);
+}
+
+static dist_status reduce_with_hooks(struct plan *plan, long *acc) {
+    names[40] = "forty";
+    names[47] = "forty-seven";
+    heard = (struct heard){0};
+    return dist_reduce(leaf_with_state, join, numbers(), PRIME, acc, .executor = X, .workers = 2,
+                       .chunk = 10, .ctx = plan, .names = names, .on_start = on_start,
+                       .on_finish = on_finish, .retry_if = retry_if, .retries = 2,
+                       .worker_init = worker_init, .worker_exit = worker_exit, .user = &heard);
+}
+
+CASE("M-11", hooks_hear_of_each_block_by_its_first_item) {
+    struct plan *plan = new_plan();
     long acc = 0;
-    assert_int_equal(dist_reduce(leaf, join, numbers(), PRIME, &acc, .executor = X, .workers = 2,
-                                 .chunk = 10, .ctx = new_plan(), .on_finish = on_finish),
-                     DIST_OK);
+    assert_int_equal(reduce_with_hooks(plan, &acc), DIST_OK);
     assert_int_equal(acc, (long)PRIME * (PRIME - 1) / 2);
-    assert_int_equal(finished, PRIME);
-    assert_int_equal(most_done, PRIME);
+    assert_int_equal(heard.started, 101);
+    assert_int_equal(heard.finished, 101);
+    assert_true(X == DIST_PROCESS || heard.inits > 0);
+    plan->name_at = 47;
+    assert_int_equal(reduce_with_hooks(plan, &acc), DIST_FAILED);
+    assert_int_equal(heard.failed, 1);
+    assert_int_equal(heard.retries, 2);
+    assert_int_equal(dist_last_error()->index, 47);
 }
 
 /* ------------------------------------------------------------------ what is refused */
@@ -243,9 +314,10 @@ CASE("G-15", wrong_arguments_of_a_reduction_are_refused) {
     long acc = BEFORE;
     assert_refused(dist_reduce_fn(NULL, join, in, 9, size, &acc, sizeof acc, o), "leaf:");
     assert_refused(dist_reduce_fn(leaf, NULL, in, 9, size, &acc, sizeof acc, o), "join:");
-    assert_refused(dist_reduce_fn(leaf, join, NULL, 9, size, &acc, sizeof acc, o), "items:");
+    assert_refused(dist_reduce_fn(leaf, join, NULL, 300, size, &acc, sizeof acc, o),
+                   "items: is NULL and n is 300");
     assert_refused(dist_reduce_fn(leaf, join, in, 9, 0, &acc, sizeof acc, o), "items:");
-    assert_refused(dist_reduce_fn(leaf, join, in, SIZE_MAX / 2, size, &acc, sizeof acc, o), "n:");
+    assert_refused(dist_reduce_fn(leaf, join, in, SIZE_MAX / 2, 2048, &acc, sizeof acc, o), "n:");
     assert_refused(dist_reduce_fn(leaf, join, in, 9, size, NULL, sizeof acc, o), "acc:");
     assert_refused(dist_reduce_fn(leaf, join, in, 9, size, &acc, 0, o), "acc_size:");
     assert_refused(
@@ -273,8 +345,7 @@ CASE("G-15", options_that_a_reduction_has_no_use_for_are_refused) {
     REFUSED("deferred:", .deferred = true);
     REFUSED("unordered:", .unordered = true);
     REFUSED("timeout:", .timeout = -1);
-    static const char *same[9] = {"a", "a"};
-    REFUSED("names:", .names = same);
+    REFUSED("names:", .names = (const char *[9]){"a", NULL, "a"});
     assert_int_equal(counted(&plan->ran), 0);
     assert_int_equal(acc, BEFORE);
 }

@@ -134,7 +134,7 @@ CASE("M-18", a_sink_that_has_enough_ends_an_endless_stream) {
     for (size_t k = 0; k < N(limits); k++) {
         begin(SIZE_MAX);
         flow.enough = 5;
-        assert_int_equal(STREAM(twice, .workers = 2, .in_flight = limits[k]), DIST_OK);
+        assert_int_equal(STREAM(twice, .workers = 2, .in_flight = limits[k]), DIST_CANCELLED);
         assert_delivered(5);
         assert_true(flow.read <= 5 + (limits[k] ? limits[k] : 4));
     }
@@ -298,9 +298,9 @@ CASE("D-14", streams_and_calls_share_a_pool) {
     dist_pool *pool = dist_pool_open(.executor = X, .workers = 2);
     for (int k = 0; k < 3; k++) {
         begin(100);
-        assert_int_equal(dist_stream(twice, long, long, next, &flow, keep, .pool = pool,
-                                     .user = &flow, .in_flight = 40),
-                         DIST_OK);
+        const dist_opts opts = {.size = sizeof opts, .pool = pool, .user = &flow, .in_flight = 40};
+        assert_int_equal(
+            dist_stream_fn(twice, sizeof(long), sizeof(long), next, &flow, keep, &opts), DIST_OK);
         assert_delivered(100);
     }
     dist_pool_free(&pool);
@@ -355,5 +355,5 @@ CASE_ON("G-16", memory_does_not_grow_with_the_items, ON_ALL, 60) {
     begin(200000);
     assert_int_equal(STREAM(twice, .workers = 2, .in_flight = 1000), DIST_OK);
     assert_int_equal(flow.got, 200000);
-    assert_true(resident() - before < 1 << 20);
+    if (!SANITIZED) assert_true(resident() - before < 1 << 20); /* they keep memory of their own */
 }

@@ -1,6 +1,7 @@
 /* contract_tools.c - the common tools of the cases. */
 #define _GNU_SOURCE
 #include "contract_tools.h"
+#include "ended.h"
 #include "contract.h"
 
 #include <dirent.h>
@@ -131,20 +132,9 @@ unsigned threads_before(void) {
     return threads_down_to(1);
 }
 
-static bool ended(pid_t pid) {
-    char path[32], line[256] = "";
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *stat = fopen(path, "re");
-    if (!stat) return true;
-    bool got = fgets(line, sizeof line, stat) != NULL;
-    fclose(stat);
-    const char *after_name = strrchr(line, ')');
-    return !got || !after_name || after_name[2] == 'Z' || after_name[2] == 'X';
-}
-
 bool gone(pid_t pid, double seconds) {
     double limit = now() + seconds;
-    while (!ended(pid)) {
+    while (!process_has_ended(pid)) {
         if (now() > limit) return false;
         nap(0.002);
     }

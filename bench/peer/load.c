@@ -28,6 +28,8 @@ static double weight_pareto(size_t i, size_t n) {
     return pow(u, -1 / 1.5);
 }
 
+static void fill_number(uint32_t *items, const struct params *p) { items[0] = (uint32_t)p->size; }
+
 /* Shares p->size nanoseconds among the items by weight. */
 static void fill_spin(uint32_t *items, const struct params *p, double (*weight)(size_t, size_t)) {
     double sum = 0;
@@ -56,9 +58,22 @@ static const struct kind {
     {"spin-down", fill_down, spin_task, spin_index, same_value},
     {"spin-pareto", fill_pareto, spin_task, spin_index, same_value},
     {"sleep", fill_sleep, sleep_task, sleep_index, same_value},
+    {"fib", fill_number, fib_task, fib_index, fib_value},
+    {"copy", fill_index, hash_task, hash_index, hash_value},
+    {"idle", fill_index, hash_task, hash_index, hash_value},
     {"read-small", fill_index, read_task, read_index, read_value},
     {"read-huge", fill_index, read_task, read_index, read_value},
 };
+
+static const char *open_buffers(struct load *l, size_t bytes) {
+    l->buffer = bytes / l->n;
+    l->from = malloc(bytes);
+    l->to = malloc(bytes);
+    if (!l->from || !l->to) return "no memory";
+    for (size_t i = 0; i < bytes; i++) l->from[i] = (unsigned char)(i / 977);
+    memset(l->to, 0, bytes);
+    return NULL;
+}
 
 const char *load_open(struct load *l, const struct params *p) {
     const struct kind *kind = NULL;
@@ -67,22 +82,29 @@ const char *load_open(struct load *l, const struct params *p) {
     if (!kind || !p->n) return "no such load";
     if (kind->task == read_task && !read_open(p->size, p->n, strcmp(kind->name, "read-huge") == 0))
         return "no memory to read";
-    *l = (struct load){.n = p->n,
+    /* of fib, n is how many tasks it makes of its one item */
+    size_t n = kind->task == fib_task ? 1 : p->n;
+    *l = (struct load){.n = n,
                        .task = kind->task,
                        .index = kind->index,
                        .expect = kind->expect,
                        .workers = p->workers,
                        .cpus = p->cpus,
-                       .items = malloc(p->n * sizeof *l->items),
-                       .out = malloc(p->n * sizeof *l->out)};
+                       .idle_ns = strcmp(kind->name, "idle") == 0 ? p->size : 0,
+                       .items = malloc(n * sizeof *l->items),
+                       .out = malloc(n * sizeof *l->out)};
     if (!l->items || !l->out) return "no memory";
     kind->fill(l->items, p);
-    return NULL;
+    return strcmp(kind->name, "copy") == 0 ? open_buffers(l, p->size) : NULL;
 }
 
-void load_clear(struct load *l) { memset(l->out, 0x5a, l->n * sizeof *l->out); }
+void load_clear(struct load *l) {
+    memset(l->out, 0x5a, l->n * sizeof *l->out);
+    for (size_t i = 0; l->to && i < l->n; i++) memset(l->to + i * l->buffer, 0x5a, 64);
+}
 
 const char *load_check(const struct load *l) {
+    if (l->to) return memcmp(l->from, l->to, l->n * l->buffer) ? "wrong results" : NULL;
     for (size_t i = 0; i < l->n; i++)
         if (l->out[i] != l->expect(l->items[i])) return "wrong results";
     return NULL;

@@ -20,11 +20,12 @@ struct params {
     const char *load;    /* a name of load.c's table */
     const char *variant; /* a name of the competitor's table */
     size_t n;            /* items */
-    size_t size;         /* spin: ns of all items; sleep: ns of one; read: bytes of memory */
-    unsigned workers;    /* 0: the competitor's default */
-    unsigned cpus;       /* that this run may use */
-    uint64_t spin;       /* iterations of bench_spin in 1 ms */
-    uint64_t sample_ns;  /* a sample repeats the call until it takes so long */
+    size_t size; /* spin: ns of all items; sleep: ns of one; read: bytes of memory; fib: the number;
+                  * idle: ns to be idle for */
+    unsigned workers;   /* 0: the competitor's default */
+    unsigned cpus;      /* that this run may use */
+    uint64_t spin;      /* iterations of bench_spin in 1 ms */
+    uint64_t sample_ns; /* a sample repeats the call until it takes so long */
 };
 
 typedef int bench_task(void *result, const void *item, void *ctx);
@@ -37,6 +38,10 @@ struct load {
     bench_index *index;                /* the same for item i of the load that it receives */
     uint32_t (*expect)(uint32_t item); /* what task writes for this item */
     unsigned workers, cpus;
+    unsigned char *from, *to; /* copy: n buffers of so many bytes, in and out; else NULL */
+    size_t buffer;
+    uint64_t
+        idle_ns; /* what is measured is the CPU time of so long a rest afterwards; 0: the call */
 };
 
 /* Both return NULL or what is wrong, in words. */
@@ -47,9 +52,10 @@ const char *load_check(const struct load *l);
 void load_clear(struct load *l);
 
 /* tasks.c: the functions behind the pointers. */
-bench_task hash_task, spin_task, sleep_task, read_task;
-bench_index hash_index, spin_index, sleep_index, read_index;
+bench_task hash_task, spin_task, sleep_task, read_task, fib_task;
+bench_index hash_index, spin_index, sleep_index, read_index, fib_index;
 uint32_t hash_value(uint32_t item);
+uint32_t fib_value(uint32_t n);
 uint32_t read_value(uint32_t part);
 
 /* Takes bytes of private memory in small or huge pages, and touches all of it, for read_task. */

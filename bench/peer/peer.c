@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+enum { SETTLE_NS = 200000000 }; /* before a rest is looked at */
 
 struct sampler {
     struct load load;
@@ -33,6 +36,25 @@ static struct params parse(int argc, char **argv) {
     return p;
 }
 
+static void rest(uint64_t ns) {
+    struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    nanosleep(&t, NULL);
+}
+
+static uint64_t cpu_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The CPU time of all threads while the program has nothing to do. */
+static uint64_t cpu_of_rest(uint64_t idle_ns) {
+    rest(SETTLE_NS);
+    uint64_t before = cpu_ns();
+    rest(idle_ns);
+    return cpu_ns() - before;
+}
+
 /* One sample of s->repeat calls: nanoseconds in all go to *ns. */
 static const char *sample(struct sampler *s, uint64_t *ns) {
     load_clear(&s->load);
@@ -42,6 +64,7 @@ static const char *sample(struct sampler *s, uint64_t *ns) {
         if (wrong) return wrong;
     }
     *ns = bench_now_ns() - begin;
+    if (s->load.idle_ns) *ns = cpu_of_rest(s->load.idle_ns);
     return load_check(&s->load) ? "fail wrong results" : NULL;
 }
 

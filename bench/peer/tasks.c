@@ -69,7 +69,23 @@ uint32_t read_value(uint32_t part) {
     return sum;
 }
 
+uint32_t fib_value(uint32_t n) {
+    uint32_t a = 0, b = 1;
+    for (; n > 0; n--) {
+        uint32_t next = a + b;
+        a = b;
+        b = next;
+    }
+    return a;
+}
+
+/* As it is written everywhere: two calls in each. */
+static uint32_t fib_by_calls(uint32_t n) {
+    return n < 2 ? n : fib_by_calls(n - 1) + fib_by_calls(n - 2);
+}
+
 BOTH_FORMS(hash, hash_value)
+BOTH_FORMS(fib, fib_by_calls)
 BOTH_FORMS(spin, bench_spin)
 BOTH_FORMS(sleep, sleep_us)
 BOTH_FORMS(read, read_value)

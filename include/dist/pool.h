@@ -6,17 +6,22 @@
  *
  *   Workers   A pool of n workers runs up to n tasks at once, never more, and really n of them, so
  *             n tasks may wait for each other. The calling thread only waits (but a task of the
- *             pool that makes a call runs it itself, with whatever workers are free). dist_worker()
- *             is the number of the worker in its pool; its .worker_init has run before its first
- *             task, and dist_worker_state() is the same in all its tasks, whatever their call.
+ *             pool that makes a call runs it itself, with whatever workers are free; so .abandon
+ *             has no effect there). dist_worker() is the number of the worker in its pool; its
+ *             .worker_init has run before its first task, and dist_worker_state() is the same in
+ *             all its tasks, whatever their call.
  *   Order     Jobs start in the order in which they were submitted.
- *   THREAD    Threads of its own, started when there is work for them (the first at once).
+ *   THREAD    Threads of its own, started when there is work for them (the first at once). A call
+ *             below a task of the pool (made by a task of a call that this task has made) may run
+ *             in the thread that makes it, as that task's worker, which waits meanwhile.
  *   PROCESS   Worker processes, forked from a small process that is itself forked when the pool is
  *             opened: they see memory as it was then. Items, tasks' arguments and names are copied
  *             for each call, results come back as bytes or in an arena, made before the pool or
  *             after it; .ctx is copied if .ctx_size tells its size, else the pointer must make
- * sense in memory as of the open, and so must functions. A worker that dies is replaced. INLINE The
- * calling thread; calls run one after another.
+ *             sense in memory as of the open, and so must functions. (DIST_TASK takes the size of
+ *             what its argument points to: one byte of a string. Fill in .arg_size for those.) A
+ *             worker that dies is replaced.
+ *   INLINE    The calling thread; calls run one after another.
  *
  * A pool may be used by any thread of the process that opened it. In another process every function
  * gives DIST_UNSUPPORTED, and nothing hangs. */
@@ -56,8 +61,8 @@ DIST_API dist_status dist_pool_join(dist_pool *pool, double seconds);
  * DIST_CANCELLED, as by a token. Returns at once. */
 DIST_API dist_status dist_pool_terminate(dist_pool *pool);
 
-/* Waits until nothing is submitted or running, without closing it. DIST_TIMEOUT, DIST_DEADLOCK: as
- * join. */
+/* Waits until nothing is submitted or running, without closing it; tasks that were abandoned do not
+ * count (for join they do). DIST_TIMEOUT, DIST_DEADLOCK: as join. */
 DIST_API dist_status dist_pool_wait(dist_pool *pool, double seconds);
 
 /* From now on it has so many workers, at least 1: those above leave when the hand-out that they are
@@ -66,7 +71,7 @@ DIST_API dist_status dist_pool_wait(dist_pool *pool, double seconds);
 DIST_API dist_status dist_pool_resize(dist_pool *pool, unsigned workers);
 
 /* fn(number, ctx) once in each worker, which runs nothing else meanwhile; how it ended, as a call
- * of dist_for. For preparing workers and for looking at them. */
+ * of dist_for. For preparing workers and for looking at them. DIST_DEADLOCK: as join. */
 DIST_API dist_status dist_each_worker(dist_pool *pool, dist_index_fn fn, void *ctx);
 
 /* close + join + free, and sets it to NULL. NULL: nothing. Called by a task of the pool: closes it

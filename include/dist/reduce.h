@@ -25,17 +25,20 @@ typedef int (*dist_join_fn)(void *into, const void *other, void *ctx);
  *     double sum = 0;
  *     dist_reduce(add_numbers, add_sums, numbers, n, &sum, .workers = 4);
  *
- * *acc changes only if all went well; n = 0 is DIST_OK, and leaves it. Blocks are tasks, as the
- * chunks of dist_map_chunks are: options, limits, retries, hooks and what a leaf may call are the
- * same, dist_index() is the block's first item. A block fails as a whole; error.index is its first
- * item, or the lowest one that dist_fail_at has named. The joins run in the calling thread when all
- * blocks have ended, without retries; .timeout and .token are looked at between them.
+ * *acc changes only if all went well; n = 0 is DIST_OK, and leaves it. A block is one task: options
+ * are those of dist_map, for blocks (.retries, .task_timeout, .max_failures, .rate, .progress), and
+ * a leaf may call what a chunk function may; dist_index() is its first item. A block fails as a
+ * whole. error.index, and the index that hooks get, is the block's first item, or the lowest one
+ * that dist_fail_at has named; events count blocks, and have no result. The joins run in the
+ * calling thread when all blocks have ended, without retries; .timeout and .token are looked at
+ * between them.
  *
- * .chunk   Items per block. 0: so many that there are at most 1024 blocks, or fewer (but 64) if
- *          their accumulators would take more than 64 MiB. All blocks but the last have this size.
- * Memory   An accumulator for each block; PROCESS, and where .executor is DIST_DEFAULT: in memory
- *          that the workers share.
+ * .chunk   Items per block; all but the last have as many. 0: at most 1024 blocks, 256 where more
+ *          would have fewer than 16 items each, and fewer still, but 64, where their accumulators
+ *          would take more than 64 MiB.
+ * Memory   An accumulator for each block, on cache lines of its own.
  *
+ * .pool    INLINE and THREAD; DIST_UNSUPPORTED for a pool of processes.
  * .silent, .in_place, .abandon and .job are DIST_INVALID: there is one result, or none. */
 DIST_API dist_status dist_reduce_fn(dist_chunk_fn leaf, dist_join_fn join, const void *items,
                                     size_t n, size_t item_size, void *acc, size_t acc_size,

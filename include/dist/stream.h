@@ -26,8 +26,8 @@ typedef bool (*dist_sink_fn)(const dist_event *event, void *user);
  * for some 50 us, which costs less for each; .chunk limits the size of a group (with 1 each item
  * goes by itself). Results begin as zeros.
  *
- * Returns DIST_OK when all items have passed, or when the sink has had enough: then what has been
- * read and not delivered is cancelled. The first item that fails is the last that the sink
+ * Returns DIST_OK when all items have passed, DIST_CANCELLED when the sink has had enough: what had
+ * been read and was not delivered is cancelled then. The first item that fails is the last that the sink
  * receives, and its status is returned; .silent and .max_failures as for other calls. A source that
  * fails: what was read before is delivered, then DIST_FAILED with its text, the index being that of
  * the item it did not deliver. .timeout and .token end it in the middle.

@@ -40,6 +40,7 @@ struct dist_arena {          /* private to each process */
     _Atomic(size_t) holders; /* in this process; the last one unmaps [holders] */
     size_t mapped, size;     /* of all of it, and of the shared part */
     uint64_t birth;
+    pid_t maker;                       /* of one in the common memory */
     bool is_common;                    /* its shared part lies in the common memory, and `mapped` is
                                         * that; else all of it is one mapping */
     alignas(LINE) unsigned char *base; /* of the shared part */
@@ -86,27 +87,37 @@ static struct {
     pid_t owner;
 } common = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static const size_t MOST_COMMON = (size_t)1 << 42, LEAST_COMMON = (size_t)1 << 24;
+enum { FAIR_ARENAS = 16 };
+static const size_t DEFAULT_RESERVE = (size_t)64 << 30;
+static const size_t MOST_COMMON = (size_t)1 << 42, LEAST_COMMON = (size_t)1 << 20;
 
 static void renew_lock(void) { common.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; }
 
-static void watch_forks(void) { pthread_atfork(NULL, NULL, renew_lock); }
+/* No pthread_once: in the child of a fork in the middle of it, musl would wait for ever. */
+__attribute__((constructor)) static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, renew_lock);
+}
 
 void dist__arena_share(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
     pthread_mutex_lock(&common.lock);
     bool open = common.owner == getpid() && common.heap.base;
     if (!open && dist__heap_open(&common.heap, MOST_COMMON, LEAST_COMMON)) common.owner = getpid();
     pthread_mutex_unlock(&common.lock);
 }
 
+/* Room for one that leaves some for others, where the common memory is small. */
+static size_t fair_room(void) {
+    size_t room = DEFAULT_RESERVE;
+    while (room > common.heap.size / FAIR_ARENAS && room / 2 >= LEAST_RESERVE) room /= 2;
+    return room;
+}
+
 /* An arena in the common memory, or NULL if there is none, or no room in it. */
 static struct dist_arena *common_arena(size_t reserve, size_t page) {
-    size_t size = round_up(LINE + reserve, page);
     unsigned char *base = NULL;
     pthread_mutex_lock(&common.lock);
     bool open = common.owner == getpid() && common.heap.base;
+    size_t size = round_up(LINE + (reserve ? reserve : fair_room()), page);
     struct dist_arena *arena = open ? calloc(1, sizeof *arena) : NULL;
     if (arena) base = dist__heap_take(&common.heap, size);
     pthread_mutex_unlock(&common.lock);
@@ -117,6 +128,7 @@ static struct dist_arena *common_arena(size_t reserve, size_t page) {
     atomic_init(&arena->holders, 1);
     arena->mapped = arena->size = size;
     arena->is_common = true;
+    arena->maker = getpid();
     arena->base = base;
     atomic_init(&shared_of(arena)->next, LINE);
     return arena;
@@ -124,8 +136,12 @@ static struct dist_arena *common_arena(size_t reserve, size_t page) {
 
 static void free_common(struct dist_arena *arena) {
     pthread_mutex_lock(&common.lock);
-    if (common.owner == getpid()) { /* else it is another process's */
-        dist__heap_empty(arena->base, arena->mapped);
+    if (arena->maker == getpid()) { /* else it is another process's, whose heap that is */
+        /* relaxed: nobody uses it any more */
+        size_t used = atomic_load_explicit(&shared_of(arena)->next, memory_order_relaxed);
+        if (used > arena->mapped) used = arena->mapped;
+        /* the next arena there begins with zeros */
+        if (!dist__heap_empty(arena->base, arena->mapped)) memset(arena->base, 0, used);
         dist__heap_give(&common.heap, arena->base, arena->mapped);
     }
     pthread_mutex_unlock(&common.lock);
@@ -162,8 +178,8 @@ dist_arena *dist_arena_new(size_t reserve) {
         dist__refuse(DIST_INVALID, 0, "reserve: %zu bytes exceed memory", reserve);
         return NULL;
     }
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = reserve ? reserve : (size_t)64 << 30;
-    struct dist_arena *arena = common_arena(room, page);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = reserve ? reserve : DEFAULT_RESERVE;
+    struct dist_arena *arena = common_arena(reserve, page);
     while (!arena && !(arena = map_arena(room, page)) && room / 2 >= LEAST_RESERVE) room /= 2;
     if (!arena) dist__refuse(DIST_NOMEM, errno, "no memory to reserve %zu bytes", room);
     else errno = saved;

@@ -5,9 +5,9 @@
  * Whoever moves a job to UNDER_WAY runs it: a thread of a backend that has taken its errand, or a
  * thread that waits for it without limit and finds it not begun. So a wait needs no other thread.
  */
-#include "await.h"
 #include "call.h"
 #include "error.h"
+#include "job.h"
 #include "light.h"
 #include "pool.h"
 
@@ -68,27 +68,21 @@ static void publish(struct dist_job *job) {
     dist__tell_onlookers();
 }
 
-/* Differs between threads. */
-static uintptr_t this_thread(void) {
-    static _Thread_local char anchor;
-    return (uintptr_t)&anchor;
-}
-
-static void set_runner(struct dist_job *job, uintptr_t thread) {
+static void set_runner(struct dist_job *job, uint32_t thread) {
     /* relaxed: only the thread itself asks for its own name */
     atomic_store_explicit(&job->runner, thread, memory_order_relaxed);
 }
 
-static bool is_runner(const struct dist_job *job) {
+bool dist__job_is_runner(const struct dist_job *job) {
     /* relaxed: see above */
-    return atomic_load_explicit(&job->runner, memory_order_relaxed) == this_thread();
+    return atomic_load_explicit(&job->runner, memory_order_relaxed) == dist__thread_number();
 }
 
 /* By whoever has moved it to UNDER_WAY. */
 static void run(struct dist_job *job) {
     int saved = errno, cancel_state = dist__cancel_disable();
     uint64_t begin_ns = dist__now_ns();
-    set_runner(job, this_thread());
+    set_runner(job, dist__thread_number());
     dist_status refused, status = dist__call_run(job->backend, &job->batch, &job->opts, &refused);
     if (refused) skip_all(job);
     else deliver_rest(job);
@@ -99,9 +93,9 @@ static void run(struct dist_job *job) {
     errno = saved;
 }
 
-/* It has ended, for all to see. */
+/* It has ended, for all to see. It was started, so it counts in its pool. */
 static void end(struct dist_job *job) {
-    struct dist_pool *pool = job->entered ? job->batch.pool : NULL;
+    struct dist_pool *pool = job->batch.pool;
     publish(job);
     if (pool) dist__pool_end_call(pool);
 }
@@ -112,13 +106,17 @@ void dist__job_run_here(struct dist_job *job) {
 }
 
 /* It has not begun, and will not. */
-static void end_unrun(struct dist_job *job) {
+static void conclude_unrun(struct dist_job *job) {
     struct dist__batch *batch = &job->batch;
     batch->cut = DIST_CANCELLED;
     /* relaxed: see dist_job_cancel */
     atomic_store_explicit(&job->cancel, 1, memory_order_relaxed);
     skip_all(job);
     conclude(job, dist__refuse(DIST_CANCELLED, 0, "cancelled before it began"));
+}
+
+static void end_unrun(struct dist_job *job) {
+    conclude_unrun(job);
     end(job);
 }
 
@@ -165,34 +163,36 @@ void dist__job_drop(struct dist_job *job) {
 
 /* From QUEUED on, the job may be over at any time. */
 static dist_status submit(struct dist_job *job) {
+    struct dist_pool *pool = job->batch.pool;
     atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
-    if (!job->batch.pool) {
+    if (!pool) {
         dist__job_submit(job);
         return DIST_OK;
     }
-    dist_status refused = dist__pool_queue(job->batch.pool, job);
-    if (!refused) return DIST_OK;
-    if (move(job, DIST__QUEUED, DIST__NEW)) {
-        job->entered = false;
-        dist__pool_end_call(job->batch.pool);
-    }
-    dist__job_unref(job);
+    bool listed;
+    dist_status refused = dist__pool_queue(pool, job, &listed);
+    if (refused && move(job, DIST__QUEUED, DIST__NEW)) dist__pool_end_call(pool);
+    if (!listed) dist__job_unref(job);
     return refused;
 }
 
+/* A job counts in its pool from before QUEUED to its end; this thread counts, too, since the job
+ * may be cancelled while this waits for room. */
 static dist_status start(struct dist_job *job) {
-    dist_status refused = DIST_OK;
+    struct dist_pool *pool = job->batch.pool;
     bool here = job->backend->executor == DIST_INLINE;
-    if (job->batch.pool) refused = dist__pool_begin_call(job->batch.pool);
-    if (refused) return refused;
-    job->entered = job->batch.pool != NULL;
-    if (move(job, DIST__NEW, here ? DIST__UNDER_WAY : DIST__QUEUED)) {
-        if (!here) return submit(job);
+    dist_status status = pool ? dist__pool_begin_call(pool) : DIST_OK;
+    if (status) return status;
+    if (pool) dist__pool_count_again(pool);
+    if (!move(job, DIST__NEW, here ? DIST__UNDER_WAY : DIST__QUEUED)) {
+        if (pool) dist__pool_end_call(pool);
+    } else if (here) {
         dist__job_run_here(job);
-    } else if (job->entered) {
-        dist__pool_end_call(job->batch.pool);
+    } else {
+        status = submit(job);
     }
-    return DIST_OK;
+    if (pool) dist__pool_end_call(pool);
+    return status;
 }
 
 dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__backend *backend,
@@ -236,9 +236,18 @@ void dist__job_joins(struct dist_job *job, struct dist__control *control) {
     pthread_mutex_unlock(&job->lock);
 }
 
+void dist__job_offer(struct dist_job *job, void (*hold)(void *crew), dist__help *help, void *crew) {
+    pthread_mutex_lock(&job->lock);
+    job->hold = hold;
+    job->help = help;
+    job->crew = crew;
+    pthread_mutex_unlock(&job->lock);
+}
+
 void dist__job_leaves(struct dist_job *job) {
     pthread_mutex_lock(&job->lock);
     job->control = NULL;
+    job->help = NULL;
     pthread_mutex_unlock(&job->lock);
 }
 
@@ -259,34 +268,16 @@ void dist__job_observe(struct dist_job *job, struct dist__span items, const dist
     dist__futex_wake(&job->changes, INT_MAX, false);
 }
 
-bool dist__job_is_foreign(const struct dist_job *job) { return job->maker != getpid(); }
-
-dist_status dist__job_refuse_foreign(void) {
-    return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
-}
-
-dist_status dist__job_check(const struct dist_job *job) {
-    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
-    if (dist__is_light(job)) return dist__light_check(dist__light_of(job));
-    enum dist__phase phase = dist__job_phase(job);
-    if (phase == DIST__ENDED) return DIST_OK;
-    if (dist__job_is_foreign(job)) return dist__job_refuse_foreign();
-    if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
-    if (is_runner(job)) return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");
-    for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
-        if (r->control && r->control->batch->job == job)
-            return dist__refuse(DIST_DEADLOCK, 0, "job: this task is a part of it");
-    return DIST_OK;
-}
-
 /* ------------------------------------------------------------------ the handle */
+
+static bool is_foreign(const struct dist_job *job) { return job->maker != getpid(); }
 
 dist_status dist_job_start(dist_job *job) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
     int cancel_state = dist__cancel_disable();
     dist_status status = DIST_OK;
     if (dist__is_light(job)) status = dist__light_begin(dist__light_of(job));
-    else if (dist__job_phase(job) != DIST__ENDED && dist__job_is_foreign(job))
+    else if (dist__job_phase(job) != DIST__ENDED && is_foreign(job))
         status = dist__job_refuse_foreign();
     else if (dist__job_phase(job) != DIST__NEW)
         status = dist__refuse(DIST_STATE, 0, "job: was started before");
@@ -303,9 +294,13 @@ static bool was_cancelled(const struct dist_job *job) {
 dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
     if (dist__is_light(job)) return dist__light_cancel(dist__light_of(job), running_too);
-    if (dist__job_phase(job) != DIST__ENDED && dist__job_is_foreign(job))
-        return dist__job_refuse_foreign();
-    if (move(job, DIST__NEW, DIST__UNDER_WAY) || dist__job_begin(job)) {
+    if (dist__job_phase(job) != DIST__ENDED && is_foreign(job)) return dist__job_refuse_foreign();
+    if (move(job, DIST__NEW, DIST__UNDER_WAY)) { /* it never counted in its pool */
+        conclude_unrun(job);
+        publish(job);
+        return DIST_OK;
+    }
+    if (dist__job_begin(job)) {
         end_unrun(job);
         return DIST_OK;
     }

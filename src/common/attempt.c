@@ -43,15 +43,26 @@ static void ring_bell(const struct dist__control *control) {
     if (dist__bell_must_ring(&control->desk->asleep)) dist__control_ring(control);
 }
 
-static void push_note(struct dist__control *control, struct dist__ring *ring,
+/* Waits for the supervisor, or is of use while that is in a hook. */
+static void await_supervisor(struct dist__control *control, struct dist__record *record,
+                             struct dist__ring *ring) {
+    /* relaxed: a hint; this comes back soon */
+    bool in_hook =
+        control->meanwhile && atomic_load_explicit(&control->desk->in_hook, memory_order_relaxed);
+    if (in_hook && control->meanwhile(control, record)) return;
+    dist__futex_wait(&ring->waits, 1, WAIT_NS, true);
+}
+
+static void push_note(struct dist__control *control, struct dist__record *record,
                       const struct dist__note *note) {
+    struct dist__ring *ring = &control->desk->ring[record->place];
     while (!is_deserted(control)) {
         if (dist__ring_push(ring, note)) {
             ring_bell(control);
             return;
         }
         if (dist__ring_is_full(ring, dist__ring_await(ring)))
-            dist__futex_wait(&ring->waits, 1, WAIT_NS, true);
+            await_supervisor(control, record, ring);
     }
 }
 
@@ -68,11 +79,12 @@ bool dist__control_count(struct dist__control *control, const struct dist__note 
 
 /* A failure that may stop the call: the worker does not go on to items above it. Not if the
  * supervisor is busy with a task, which may wait for an item that this worker is to run. */
-static void wait_until_heard(struct dist__control *control, struct dist__ring *ring) {
+static void wait_until_heard(struct dist__control *control, struct dist__record *record) {
+    struct dist__ring *ring = &control->desk->ring[record->place];
     while (!is_deserted(control) && !has_stepped_in(control)) {
         dist__ring_await(ring);
         if (dist__ring_heard(ring)) return;
-        dist__futex_wait(&ring->waits, 1, WAIT_NS, true);
+        await_supervisor(control, record, ring);
     }
 }
 
@@ -102,10 +114,9 @@ void dist__worker_tell(struct dist__control *control, struct dist__record *recor
         tell_oneself(control, record, &note);
         return;
     }
-    struct dist__ring *ring = &control->desk->ring[record->place];
     bool may_stop = dist__control_count(control, &note);
-    push_note(control, ring, &note);
-    if (may_stop) wait_until_heard(control, ring);
+    push_note(control, record, &note);
+    if (may_stop) wait_until_heard(control, record);
 }
 
 void dist__worker_succeeded(struct dist__control *control, struct dist__record *record,

@@ -1,17 +1,39 @@
-/* await.c - waiting for calls that go on by themselves, and for their items. */
-#include "await.h"
-#include "control.h"
+/* await.c - waiting for calls that go on by themselves, and for their items. A worker of a pool
+ * that waits without limit for a job of this pool takes part in it: other workers there may be
+ * none. */
 #include "error.h"
+#include "job.h"
 #include "light.h"
+#include "pool.h"
 
-#include <limits.h>
 #include <unistd.h>
 
 enum {
-    BEGIN_NS = 10000000,   /* so long a thread waits for others to begin a job */
+    BEGIN_NS = 10000000, /* so long a thread waits for others to begin a job */
+    HELP_NS = 1000000,   /* between two looks whether there is something to help with */
     LEAST_LOOK_NS = 50000, /* between two looks at mail, doubled up to */
     MOST_LOOK_NS = 2000000
 };
+
+dist_status dist__job_refuse_foreign(void) {
+    return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+}
+
+/* DIST_OK, or why this thread must not wait for the job. */
+dist_status dist__job_check(const struct dist_job *job) {
+    if (!job) return dist__refuse(DIST_INVALID, 0, "job: is NULL");
+    if (dist__is_light(job)) return dist__light_check(dist__light_of(job));
+    enum dist__phase phase = dist__job_phase(job);
+    if (phase == DIST__ENDED) return DIST_OK;
+    if (job->maker != getpid()) return dist__job_refuse_foreign();
+    if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
+    if (dist__job_is_runner(job))
+        return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");
+    for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
+        if (r->control && r->control->batch->job == job)
+            return dist__refuse(DIST_DEADLOCK, 0, "job: this task is a part of it");
+    return DIST_OK;
+}
 
 /* Nanoseconds from now until a time; -1: never. */
 static int64_t until(uint64_t limit_ns) {
@@ -27,14 +49,48 @@ static dist_status how_it_ended(const struct dist_job *job) {
     return job->status;
 }
 
+/* ------------------------------------------------------------------ helping */
+
+/* The task that waits here has a hand of the job's pool. */
+static bool may_help(const struct dist_job *job, uint64_t limit_ns) {
+    return limit_ns == UINT64_MAX && !dist__is_light(job) && job->batch.pool &&
+           dist__hand_lender(job->batch.pool);
+}
+
+/* False: there is nothing to run now. */
+static bool help(struct dist_job *job, bool (*enough)(const struct dist__helper *helper),
+                 uint32_t seen) {
+    struct dist__helper helper = {enough, job, seen};
+    pthread_mutex_lock(&job->lock);
+    dist__help *run = job->help;
+    void *crew = job->crew;
+    if (run) job->hold(crew);
+    pthread_mutex_unlock(&job->lock);
+    return run && run(crew, dist__hand_lender(job->batch.pool), &helper);
+}
+
+/* So long the thread sleeps that otherwise would for `left_ns`. */
+static int64_t nap(int64_t left_ns, bool helps) {
+    return helps && (left_ns < 0 || left_ns > HELP_NS) ? HELP_NS : left_ns;
+}
+
+static bool never_enough(const struct dist__helper *helper) {
+    (void)helper;
+    return false;
+}
+
+/* ------------------------------------------------------------------ waiting */
+
 dist_status dist_job_wait(dist_job *job, double seconds) {
     if (job && dist__is_light(job)) return dist__light_wait(dist__light_of(job), seconds);
     dist_status refused = dist__job_check(job);
     if (refused) return refused;
     uint64_t limit = dist__limit_of(seconds);
     if (limit == UINT64_MAX && dist__job_begin(job)) dist__job_run_here(job);
+    bool helps = may_help(job, limit);
     for (enum dist__phase phase; (phase = dist__job_phase(job)) != DIST__ENDED;) {
-        int64_t left = until(limit);
+        if (helps && help(job, never_enough, 0)) continue;
+        int64_t left = nap(until(limit), helps);
         if (left == 0)
             return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
         dist__futex_wait(&job->phase, phase, left, false);
@@ -63,7 +119,8 @@ static void hurry(struct dist_job *job) {
     if (job->hurried) return;
     job->hurried = true;
     atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
-    if (dist__thread_start(&thread, hurried_thread, job, NULL)) begin_hurried(job);
+    if (dist__thread_start(&thread, hurried_thread, job, dist__record_affinity()))
+        begin_hurried(job);
     else pthread_detach(thread);
 }
 
@@ -75,6 +132,11 @@ static bool next_ended(struct dist_job *job, size_t *index) {
     if (any && job->order) *index = job->order[job->delivered];
     pthread_mutex_unlock(&job->lock);
     return any;
+}
+
+static bool has_next(const struct dist__helper *helper) {
+    size_t index;
+    return next_ended(helper->job, &index);
 }
 
 /* Why an item has failed: the failures are sorted at the end. */
@@ -113,6 +175,7 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
     if (refused) return refused;
     if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
     uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+    bool helps = may_help(job, limit);
     for (size_t index; job->delivered < job->batch.n;) {
         /* acquire: pairs with [changes] */
         uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
@@ -121,12 +184,13 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
             fill_event(job, index, phase, event);
             return DIST_OK;
         }
+        if (helps && help(job, has_next, 0)) continue;
         bool queued = phase == DIST__QUEUED && limit == UINT64_MAX && !job->hurried;
         if (queued && dist__now_ns() >= begin) hurry(job), queued = false;
         int64_t left = until(queued ? begin : limit);
         if (left == 0 && !queued)
             return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
-        if (left) dist__futex_wait(&job->changes, changes, left, false);
+        if (left) dist__futex_wait(&job->changes, changes, nap(left, helps), false);
     }
     return DIST_EMPTY;
 }
@@ -157,6 +221,22 @@ static size_t first_ended(dist_job *const *jobs, size_t n, struct awaited *waiti
     return n;
 }
 
+static bool any_has_ended(const struct dist__helper *helper) {
+    return dist__onlookers_look(&dist__onlookers) != helper->seen;
+}
+
+/* *helps: there are jobs that this thread may help. True: it has. */
+static bool help_any(dist_job *const *jobs, size_t n, uint64_t limit_ns, uint32_t seen,
+                     bool *helps) {
+    *helps = false;
+    for (size_t k = 0; k < n; k++) {
+        if (!jobs[k] || dist__job_check(jobs[k]) || !may_help(jobs[k], limit_ns)) continue;
+        *helps = true;
+        if (help(jobs[k], any_has_ended, seen)) return true;
+    }
+    return false;
+}
+
 /* Looks, sleeps, and looks again. */
 static size_t await_any(dist_job *const *jobs, size_t n, double seconds) {
     uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
@@ -166,12 +246,14 @@ static size_t await_any(dist_job *const *jobs, size_t n, double seconds) {
         struct dist_job *queued;
         size_t first = first_ended(jobs, n, &waiting, &queued);
         if (first < n || !waiting.any) return first;
+        bool helps;
+        if (help_any(jobs, n, limit, ended, &helps)) continue;
         if (limit != UINT64_MAX) queued = NULL;
         if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
         int64_t left = until(queued ? begin : limit);
         if (left == 0 && !queued) return n;
         if (waiting.mail && (left < 0 || left > pause)) left = pause;
-        if (left) dist__futex_wait(&dist__onlookers.ended, ended, left, false);
+        if (left) dist__futex_wait(&dist__onlookers.ended, ended, nap(left, helps), false);
         ended = dist__onlookers_look(&dist__onlookers);
     }
 }

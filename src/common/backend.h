@@ -6,8 +6,8 @@
 
 /* Something that a thread shall do when it has time. */
 struct dist__errand {
-    void *link[4];                            /* the backend's */
-    bool of_pool; /* a user's pool has its own limit on how many run at once */
+    void *link[4]; /* the backend's */
+    bool of_pool;  /* a user's pool has its own limit on how many run at once */
     bool (*run)(struct dist__errand *errand); /* false: somebody else has done it */
     void (*done)(struct dist__errand *errand,
                  bool ran); /* after run, and after whatever the backend
@@ -37,6 +37,9 @@ struct dist__lanes {
     /* True: it was the last that this thread has submitted, nobody has taken it, and now this
      * thread has. */
     bool (*take_back)(struct dist__light *light);
+
+    /* The calling thread waits, and will not take back what it has submitted last. */
+    void (*hand_over)(void);
 };
 
 /* Light jobs that workers of a process pool run: "mail". Their words are in memory that all these
@@ -75,14 +78,17 @@ struct dist__backend {
 
     /* Pools (common/pool.h); NULL, all: there are none. open: makes pool->team, with room for
      * pool->workers; a refusal if not even one can be had. A batch with a pool runs in its team.
-     * resize: under the pool's lock. end: nothing is under way; its workers end and the team is
-     * freed. errand: has a worker of the team run it; NULL: any thread does.
+     * resize: under the pool's lock. end: nothing is under way; in any thread, its workers end
+     * and the team is freed. errand: has a worker of the team run it; NULL: any thread does. clear:
+     * runs errands that no worker has taken yet here and now, when there is nothing left to do in
+     * them; may be NULL.
      * apply: a call of one item, by a short way; false: not that way, nothing has run; NULL: there
-     * is none. stop: what came that way is cancelled; NULL: nothing does. sweep: waits for jobs that came
-     * that way, and lands them; false: there are none, or the time is up. */
+     * is none. stop: what came that way is cancelled; NULL: nothing does. sweep: waits for jobs that
+     * came that way, and lands them; false: there are none, or the time is up. */
     dist_status (*pool_open)(struct dist_pool *pool);
     dist_status (*pool_resize)(struct dist_pool *pool, unsigned workers);
     void (*pool_end)(struct dist_pool *pool);
+    void (*pool_clear)(struct dist_pool *pool);
     void (*pool_errand)(struct dist_pool *pool, struct dist__errand *errand);
     bool (*pool_apply)(struct dist_pool *pool, const struct dist__single *single,
                        dist_status *status);

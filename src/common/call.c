@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const dist_opts defaults = {.size = sizeof defaults};
+const dist_opts dist__no_opts = {.size = sizeof dist__no_opts};
 
 static const struct dist__backend *backend_named(const char *name) {
     for (size_t i = 0; dist__backends[i]; i++)
@@ -52,6 +52,11 @@ const struct dist__backend *dist__backend_choose(dist_executor executor) {
         dist__refuse(DIST_UNSUPPORTED, 0, "executor: %s is not built",
                      executor == DIST_AUTO ? "DIST_AUTO" : "this one");
     return backend;
+}
+
+dist_executor dist__call_executor(dist_executor executor) {
+    const struct dist__backend *backend = dist__backend_choose(executor);
+    return backend ? backend->executor : DIST_DEFAULT;
 }
 
 /* How many workers a call may have at most, but for its number of units. */
@@ -111,13 +116,16 @@ static dist_status conclude(struct dist__batch *batch, bool silent) {
 static dist_status run_looked_after(const struct dist__backend *backend, struct dist__batch *batch,
                                     const dist_opts *opts, dist_status *refused) {
     struct dist__control control;
+    struct dist__guest guest;
     dist_error why;
     dist__control_open(&control, batch, opts);
     batch->control = &control;
     if (batch->job) dist__job_joins(batch->job, &control);
-    if (batch->pool) dist__pool_joins(batch->pool, &control);
-    batch->abandoned =
-        opts->abandon && backend->executor == DIST_THREAD && (opts->timeout > 0 || opts->token);
+    if (batch->pool) dist__pool_joins(batch->pool, &guest, &control);
+    /* a task of the pool that the call runs in works itself, and cannot leave */
+    batch->abandoned = opts->abandon && backend->executor == DIST_THREAD &&
+                       (opts->timeout > 0 || opts->token) &&
+                       !(batch->pool && dist__hand_lender(batch->pool));
     /* workers may write when the meters are gone, or do not see them */
     bool apart = batch->abandoned || (batch->pool && backend->executor == DIST_PROCESS);
     if (apart && batch->meters) {
@@ -212,8 +220,7 @@ static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
     return status;
 }
 
-/* The end of every call. */
-static dist_status leave(dist_status status, const dist_opts *opts) {
+dist_status dist__call_leave(dist_status status, const dist_opts *opts) {
     if (status && opts->size == sizeof *opts && opts->error) *opts->error = *dist_last_error();
     return status;
 }
@@ -253,11 +260,11 @@ static dist_status check(struct dist__batch *batch, bool needs_items, const dist
 
 /* A blocking call. */
 static dist_status block(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     batch->each_worker = false;
     dist_status status = dist__check_opts(opts, false);
     if (!status) status = check(batch, needs_items, opts);
-    return leave(status ? status : run(batch, opts), opts);
+    return dist__call_leave(status ? status : run(batch, opts), opts);
 }
 
 /* A job of one item, and nothing to look after, in a pool: NULL if it has to go the longer way. */
@@ -275,7 +282,7 @@ static dist_job *go_on_by_mail(const struct dist__single *single) {
 /* The same with or without a pool. */
 static dist_job *go_lightly(dist_fn fn, const void *item, size_t item_size, void *out,
                             size_t out_size, const dist_opts *opts) {
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     bool well = fn && (!item || item_size - 1 < PTRDIFF_MAX) && (!out || out_size);
     if (opts->pool) {
         struct dist__single single = {fn,  item, item ? item_size : 0, out, out ? out_size : 0,
@@ -306,7 +313,7 @@ static bool go_by_mail(const struct dist__single *single, dist_status *status) {
 
 /* A call that goes on by itself. */
 static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_opts *opts) {
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     int saved = errno, cancel_state = dist__cancel_disable();
     const struct dist__backend *backend = NULL;
     dist_status status = dist__check_opts(opts, true);
@@ -317,7 +324,7 @@ static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_o
     dist_job *job = backend ? dist__job_start(batch, backend, opts) : NULL;
     dist__cancel_restore(cancel_state);
     if (job) errno = saved;
-    else leave(dist_last_error()->status, opts);
+    else dist__call_leave(dist_last_error()->status, opts);
     return job;
 }
 
@@ -351,7 +358,7 @@ dist_status dist_apply_fn(dist_fn fn, const void *arg, size_t arg_size, void *ou
                           const dist_opts *opts) {
     struct dist__single single = {fn, arg, arg ? arg_size : 0, out, out ? out_size : 0, opts};
     dist_status status;
-    if (opts && opts->pool && go_by_mail(&single, &status)) return leave(status, opts);
+    if (opts && opts->pool && go_by_mail(&single, &status)) return dist__call_leave(status, opts);
     struct dist__batch batch;
     batch.kind = DIST__MAP_ITEMS, batch.map = fn;
     describe(&batch, arg, 1, arg_size, out, out_size);
@@ -386,6 +393,9 @@ dist_status dist_for_fn(dist_index_fn fn, size_t n, const dist_opts *opts) {
 dist_status dist_each_worker(dist_pool *pool, dist_index_fn fn, void *ctx) {
     if (!pool) return dist__refuse(DIST_INVALID, 0, "pool: is NULL");
     if (!fn) return dist__refuse(DIST_INVALID, 0, "fn: is NULL");
+    /* others may do the same, each waiting for the other's worker */
+    if (dist__pool_is_inside(pool))
+        return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
     dist_opts opts = {.size = sizeof opts, .pool = pool, .ctx = ctx};
     struct dist__batch batch;
     batch.kind = DIST__INDICES, batch.index = fn, batch.names = NULL, batch.each_worker = true;

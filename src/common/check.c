@@ -21,7 +21,7 @@
     ROW(stack_size) ROW(tasks_per_worker) ROW(worker_memory) ROW(max_pending) ROW(strict)
 #define WORKER_ROWS(ROW) ROW(worker_init) ROW(worker_exit) ROW(cpus)
 #define CALL_ROWS(ROW) \
-    ROW(timeout) ROW(task_timeout) ROW(chunk) ROW(silent) ROW(unordered) ROW(deferred) \
+    ROW(timeout) ROW(task_timeout) ROW(chunk) ROW(in_flight) ROW(silent) ROW(unordered) ROW(deferred) \
     ROW(abandon) ROW(in_place) ROW(max_failures) ROW(retries) ROW(backoff) ROW(rate) ROW(retry_if) \
     ROW(names) ROW(ctx) ROW(pool) ROW(ctx_size) ROW(no_wait) ROW(arena) ROW(token) ROW(job) \
     ROW(on_start) ROW(on_finish) ROW(progress) ROW(seed)

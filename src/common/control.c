@@ -111,7 +111,8 @@ bool dist__control_check(struct dist__control *control) {
     if (dist_token_cancelled(control->opts.token)) {
         why = (dist_error){.status = DIST_CANCELLED, .message = "cancelled by the call's token"};
     } else if (dist__control_is_cancelled(control)) {
-        why = (dist_error){.status = DIST_CANCELLED, .message = "cancelled with its job or its pool"};
+        why =
+            (dist_error){.status = DIST_CANCELLED, .message = "cancelled with its job or its pool"};
     } else if (control->deadline_ns != UINT64_MAX && dist__now_ns() >= control->deadline_ns) {
         why.status = DIST_TIMEOUT;
         snprintf(why.message, sizeof why.message, "the call's limit of %g s has passed",
@@ -193,50 +194,11 @@ static uint64_t pause_end(const struct dist__control *control, size_t index, uns
 
 /* ------------------------------------------------------------------ notes */
 
-static dist_event event_of(const struct dist__control *control, const struct dist__note *note,
-                           size_t i) {
-    dist_error about = {.index = i};
-    dist__batch_describe(control->batch, &about);
-    dist_event event = {.index = i,
-                        .done = control->succeeded + control->failed,
-                        .failed = control->failed,
-                        .total = control->batch->n,
-                        .name = about.name,
-                        .item = about.item,
-                        .worker = note->worker};
-    double seconds = (double)(dist__now_ns() - control->begin_ns) * 1e-9;
-    event.eta = dist__progress_eta(event.done, event.total, seconds);
-    return event;
-}
-
-/* Once for each item: a further attempt begins, or a worker has died before it could tell. */
-static void tell_start(struct dist__control *control, const struct dist__note *note, size_t i) {
-    if (!control->opts.on_start) return;
-    if (control->started) {
-        unsigned char bit = (unsigned char)(1 << i % 8), *bits = &control->started[i / 8];
-        if (*bits & bit) return;
-        *bits |= bit;
-    }
-    dist_event event = event_of(control, note, i);
-    control->opts.on_start(&event, control->opts.user);
-}
-
-static void tell_finish(struct dist__control *control, const struct dist__note *note, size_t i,
-                        const dist_error *error) {
-    if (control->started) tell_start(control, note, i);
-    if (!control->opts.on_finish) return;
-    dist_event event = event_of(control, note, i);
-    event.seconds = (double)note->took_ns * 1e-9;
-    event.error = error;
-    event.result = error ? NULL : dist__batch_result(control->batch, i);
-    control->opts.on_finish(&event, control->opts.user);
-}
-
 static void take_success(struct dist__control *control, const struct dist__note *note) {
     if (control->land) control->land(control->self, (struct dist__span){note->begin, note->end});
     for (size_t i = note->begin; i < note->end; i++) {
         control->succeeded++;
-        tell_finish(control, note, i, NULL);
+        dist__hook_finish(control, note, i, NULL);
     }
     if (control->observe)
         control->observe(control->batch->job, (struct dist__span){note->begin, note->end}, NULL);
@@ -256,7 +218,7 @@ static bool worth_another(const struct dist__control *control, const dist_error 
         error->attempts > dist__control_retries_of(control, error->index) ||
         dist__outcome_past_stop(&control->batch->outcome, error->index))
         return false;
-    return !control->opts.retry_if || control->opts.retry_if(error, control->opts.user);
+    return dist__hook_retry(control, error);
 }
 
 /* What the outcome has found out, for the workers. */
@@ -282,7 +244,7 @@ static void settle(struct dist__control *control, const struct dist__note *note,
         dist__batch_describe(control->batch, error);
         dist__outcome_fail(&control->batch->outcome, error);
         control->failed++;
-        tell_finish(control, note, i, error);
+        dist__hook_finish(control, note, i, error);
         if (control->observe)
             control->observe(control->batch->job, (struct dist__span){i, i + 1}, error);
     }
@@ -322,7 +284,8 @@ void dist__control_take(struct dist__control *control, const struct dist__note *
     if (valid) dist__meters_hear(control, note);
     switch (note->kind) {
     case DIST__STARTED:
-        for (size_t i = note->begin; valid && i < note->end; i++) tell_start(control, note, i);
+        for (size_t i = note->begin; valid && i < note->end; i++)
+            dist__hook_start(control, note, i);
         return;
     case DIST__SUCCEEDED:
         if (valid) take_success(control, note);

@@ -24,6 +24,7 @@ struct dist__desk {
     _Atomic(uint32_t) ended;              /* a dist_status: the call ends before its time */
     _Atomic(uint32_t) deserted;   /* the supervisor has left its workers; .abandon [deserted] */
     _Atomic(uint32_t) stepped_in; /* the supervisor runs a task, and hears nothing meanwhile */
+    _Atomic(uint32_t) in_hook;    /* the supervisor is in a hook, which may wait for its pool */
     _Atomic(uint64_t) failures;   /* items whose final failure a worker has told, or is about to */
     alignas(64) _Atomic(uint64_t) not_stop; /* ~index: items above it need not run */
     _Atomic(uint32_t) changes; /* of ended and not_stop; a futex for those who wait their turn */
@@ -58,10 +59,9 @@ struct dist__control {
     _Atomic(int) bell; /* an eventfd; -1: none, the supervisor looks around each millisecond if
                         * workers or `cancel` may want something */
     bool token_lost;   /* somebody has closed its descriptor: only looked at */
-    _Atomic(uint64_t) bell_file;     /* which file that is: a task may close it and open another */
-    const _Atomic(uint32_t) *cancel; /* by dist_job_cancel; NULL: there is no such job */
+    _Atomic(uint64_t) bell_file;      /* which file that is: a task may close it and open another */
+    const _Atomic(uint32_t) *cancel;  /* by dist_job_cancel; NULL: there is no such job */
     const _Atomic(uint32_t) *stopped; /* by dist_pool_terminate; NULL: there is no such pool */
-    struct dist__control *next_in_pool;
     pthread_t supervisor; /* who runs the call, and its hooks; for the pool */
 
     /* Of the backend; may be NULL. `land`: brings results to the caller's memory before a hook is
@@ -71,6 +71,10 @@ struct dist__control {
     void *self;
 
     struct dist__meters *meters; /* of an abandoned call, whose workers write none; else NULL */
+    /* In a pool, or NULL: the worker waits for the supervisor, which is in a hook, and runs
+     * something else meanwhile. False: there is nothing that it may run. */
+    bool (*meanwhile)(const struct dist__control *control, struct dist__record *record);
+    void *crew; /* for it */
 
     /* Of the job, or NULL: these items have ended, well if error is NULL. `events` go there too. */
     void (*observe)(struct dist_job *job, struct dist__span items, const dist_error *error);
@@ -129,6 +133,13 @@ void dist__control_end(struct dist__control *control, const dist_error *why);
 bool dist__control_has_ended(const struct dist__control *control);
 
 unsigned dist__control_retries_of(const struct dist__control *control, size_t i);
+
+/* The caller's hooks (hook.c). start: once for each item; a further attempt begins, or a worker has
+ * died before it could tell. */
+void dist__hook_start(struct dist__control *control, const struct dist__note *note, size_t i);
+void dist__hook_finish(struct dist__control *control, const struct dist__note *note, size_t i,
+                       const dist_error *error);
+bool dist__hook_retry(const struct dist__control *control, const dist_error *error);
 
 /* The heap of waiting retries (waiting.c). False: no memory. take: it must not be empty. order: its
  * entries were changed. */

@@ -15,7 +15,8 @@ static void *errand_thread(void *errand) {
 /* A thread of its own, where no backend has any. */
 static void submit_to_new_thread(struct dist__errand *errand) {
     pthread_t thread;
-    if (dist__thread_start(&thread, errand_thread, errand, NULL)) do_errand(errand);
+    if (dist__thread_start(&thread, errand_thread, errand, dist__record_affinity()))
+        do_errand(errand);
     else pthread_detach(thread);
 }
 

@@ -5,20 +5,30 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { PAGE = 4096 }; /* the unit, whatever the system's page is */
+enum { PAGE = 4096 /* the unit, whatever the system's page is */, MODESTY = 8 };
 
 static size_t round_up(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
 
+static void *reserve(size_t size) {
+    return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                0);
+}
+
+/* Where there is a limit, the rest of the process needs most of what it allows. */
+static void *reserve_part(size_t most, size_t least, size_t *size) {
+    void *base = reserve(*size = most);
+    while (base == MAP_FAILED && *size / 2 >= least) base = reserve(*size = round_up(*size / 2));
+    if (base == MAP_FAILED || *size == most) return base;
+    munmap(base, *size);
+    *size = *size / MODESTY > least ? round_up(*size / MODESTY) : least;
+    return reserve(*size);
+}
+
 bool dist__heap_open(struct dist__heap *heap, size_t most, size_t least) {
-    *heap = (struct dist__heap){.size = round_up(most)};
+    *heap = (struct dist__heap){.size = 0};
     struct dist__hole *all = malloc(sizeof *all);
     if (!all) return false;
-    void *base = MAP_FAILED;
-    for (; heap->size >= least; heap->size = round_up(heap->size / 2)) {
-        base = mmap(NULL, heap->size, PROT_READ | PROT_WRITE,
-                    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (base != MAP_FAILED) break;
-    }
+    void *base = reserve_part(round_up(most), least, &heap->size);
     if (base == MAP_FAILED) {
         free(all);
         return false;
@@ -77,6 +87,6 @@ void dist__heap_give(struct dist__heap *heap, void *memory, size_t bytes) {
     }
 }
 
-void dist__heap_empty(void *memory, size_t bytes) {
-    madvise(memory, round_up(bytes), MADV_REMOVE); /* if it cannot, the pages stay */
+bool dist__heap_empty(void *memory, size_t bytes) {
+    return madvise(memory, round_up(bytes), MADV_REMOVE) == 0;
 }

@@ -19,8 +19,8 @@ struct dist__heap {
     struct dist__hole *holes;
 };
 
-/* Reserves `most` bytes of address space, halved until the system accepts it; false if it has less
- * than `least`. Pages cost nothing until they are touched. */
+/* Reserves `most` bytes of address space, or, if the system refuses that, a small part of what it
+ * accepts; false if it has less than `least`. Pages cost nothing until they are touched. */
 bool dist__heap_open(struct dist__heap *heap, size_t most, size_t least);
 void dist__heap_close(struct dist__heap *heap);
 
@@ -28,7 +28,8 @@ void dist__heap_close(struct dist__heap *heap);
 void *dist__heap_take(struct dist__heap *heap, size_t bytes);
 void dist__heap_give(struct dist__heap *heap, void *memory, size_t bytes);
 
-/* Gives the pages behind memory that is taken back to the system: it reads as zeros then. */
-void dist__heap_empty(void *memory, size_t bytes);
+/* Gives the pages behind memory that is taken back to the system: it reads as zeros then. False: it
+ * cannot. */
+bool dist__heap_empty(void *memory, size_t bytes);
 
 #endif

@@ -15,6 +15,19 @@ struct dist__skipped_block { /* neighbours, made when somebody asks for the outc
     dist_error error[DIST__SKIPPED_BLOCK];
 };
 
+/* A thread that waits for a job, and helps until it has what it waits for. */
+struct dist__helper {
+    bool (*enough)(const struct dist__helper *helper);
+    struct dist_job *job;
+    uint32_t seen; /* how many jobs had ended */
+};
+
+/* Runs parts of a call in the lender's hand, and gives back what `hold` has taken. False: there was
+ * nothing to run. */
+typedef bool dist__help(void *crew, struct dist__record *lender, const struct dist__helper *helper);
+
+enum dist__item_fate { DIST__OPEN, DIST__WELL, DIST__BADLY, DIST__SKIPPED };
+
 struct dist_job {
     _Atomic(uint32_t) phase; /* a futex; publishes how it ended [phase]. First: see light.h */
     struct dist__batch batch;
@@ -23,13 +36,12 @@ struct dist_job {
     size_t asked_count;
 
     /* All that follows only for a call that goes on by itself; see async.c. */
-    struct dist__errand errand; /* in a backend's hands once it is queued */
+    struct dist__errand errand;      /* in a backend's hands once it is queued */
     struct dist_job *before, *after; /* in its pool's list, while `queued`; under the pool's lock */
     bool queued;
-    bool entered; /* it counts in its pool */
-    _Atomic(uint32_t) refs;     /* the caller's and the errand's [refs] */
-    _Atomic(uint32_t) cancel;   /* asked for */
-    _Atomic(uintptr_t) runner;  /* the thread that runs it; 0: none */
+    _Atomic(uint32_t) refs;   /* the caller's and the errand's [refs] */
+    _Atomic(uint32_t) cancel; /* asked for */
+    _Atomic(uint32_t) runner; /* the thread that runs it; 0: none */
     pid_t maker;
     dist_opts opts;
     const struct dist__backend *backend;
@@ -39,10 +51,13 @@ struct dist_job {
 
     pthread_mutex_t lock;          /* over all that follows, while it runs */
     struct dist__control *control; /* while it runs */
-    uint8_t *item;                 /* for each, a dist__item_fate */
-    size_t *order;                 /* .unordered: items as they ended; else NULL */
-    size_t ended;                  /* how many have */
-    _Atomic(uint32_t) changes;     /* a futex: items have ended [changes] */
+    void (*hold)(void *crew);      /* so that `crew` stays until it is helped; NULL: no help */
+    dist__help *help;
+    void *crew;
+    uint8_t *item;             /* for each, a dist__item_fate */
+    size_t *order;             /* .unordered: items as they ended; else NULL */
+    size_t ended;              /* how many have */
+    _Atomic(uint32_t) changes; /* a futex: items have ended [changes] */
 
     /* Of whoever calls dist_job_next. */
     size_t delivered, failed;
@@ -69,10 +84,26 @@ dist_status dist__job_as_if_loud(const struct dist_job *job);
 /* Of a job that nobody refers to any more. */
 void dist__job_free(struct dist_job *job);
 
-/* Of a pool (common/pool.h) that has taken the job off its list: has it begun; cancels it. Both give
- * up the list's reference. */
+/* Of a pool (common/pool.h) that has taken the job off its list: has it begun; cancels it. Both
+ * give up the list's reference. */
 void dist__job_submit(struct dist_job *job);
 void dist__job_drop(struct dist_job *job);
+
+/* For async.c and await.c. */
+enum dist__phase dist__job_phase(const struct dist_job *job);
+bool dist__job_begin(struct dist_job *job); /* moves it to UNDER_WAY; false: somebody else has */
+void dist__job_run_here(struct dist_job *job);
+void dist__job_unref(struct dist_job *job);
+bool dist__job_is_runner(const struct dist_job *job); /* this thread runs it */
+
+/* Of a job, light or not, that another process has made. */
+dist_status dist__job_refuse_foreign(void);
+
+/* DIST_OK, or why this thread must not wait for the job. */
+dist_status dist__job_check(const struct dist_job *job);
+
+/* While a job of a pool runs, by those who run it; NULL, all: not any more. */
+void dist__job_offer(struct dist_job *job, void (*hold)(void *crew), dist__help *help, void *crew);
 
 /* Around the run of a call that goes on by itself. */
 void dist__job_joins(struct dist_job *job, struct dist__control *control);

@@ -3,6 +3,7 @@
 #include "call.h"
 #include "control.h"
 #include "error.h"
+#include "job.h"
 #include "pool.h"
 
 #include <errno.h>
@@ -149,6 +150,13 @@ fail(struct dist__light *light, struct dist__record *record, int code, bool canc
     return keep(light, &error, &why);
 }
 
+/* Results are mostly a number or a pointer. */
+static void copy(void *to, const void *from, size_t size) {
+    if (size == sizeof(uint64_t)) memcpy(to, from, sizeof(uint64_t));
+    else if (size == sizeof(uint32_t)) memcpy(to, from, sizeof(uint32_t));
+    else if (size) memcpy(to, from, size);
+}
+
 static dist_status call(struct dist__light *light, struct dist__record *record) {
     alignas(DIST__CACHE_LINE) unsigned char small[STAGE_SIZE];
     /* relaxed: the bit never changes */
@@ -161,11 +169,11 @@ static dist_status call(struct dist__light *light, struct dist__record *record) 
         record->status = DIST_NOMEM;
         return fail(light, record, ENOMEM, false);
     }
-    if (size) memcpy(stage, light->result, size);
+    copy(stage, light->result, size);
     int code = light->fn(stage, light->item, light->ctx);
     bool cancelled = record->told || is_cancelled(light);
     if (code || cancelled) return fail(light, record, code, cancelled);
-    if (size) memcpy(light->result, stage, size);
+    copy(light->result, stage, size);
     light->end = NULL;
     return DIST_OK;
 }
@@ -201,10 +209,11 @@ static bool has_room(void) {
 static void run_here(struct dist__light *light) {
     bool taken = lanes()->take_back(light);
     if (!taken && !dist__phase_move(&light->word, DIST__QUEUED, DIST__UNDER_WAY)) return;
-    int cancel_state = dist__cancel_disable();
+    bool inside = dist__record_current() != NULL; /* of a task: it cannot be cancelled anyway */
+    int cancel_state = inside ? 0 : dist__cancel_disable();
     if (taken) dist__light_take(light); /* its handle is there: never to free */
     else run(light);
-    dist__cancel_restore(cancel_state);
+    if (!inside) dist__cancel_restore(cancel_state);
 }
 
 static void begin_hurried(struct dist__light *light) {
@@ -290,8 +299,7 @@ dist_job *dist__mail_start(const struct dist__single *single) {
 
 dist_status dist__light_begin(struct dist__light *light) {
     uint32_t word = dist__light_look(light);
-    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word))
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word)) return dist__job_refuse_foreign();
     if (!dist__phase_move(&light->word, DIST__NEW, DIST__QUEUED | DIST__IN_LANE))
         return dist__refuse(DIST_STATE, 0, "job: was started before");
     submit(light);
@@ -314,8 +322,7 @@ dist_status dist__light_check(struct dist__light *light) {
     uint32_t word = dist__light_look(light);
     enum dist__phase phase = dist__phase_of(word);
     if (phase == DIST__ENDED) return DIST_OK;
-    if (is_foreign(word))
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (is_foreign(word)) return dist__job_refuse_foreign();
     if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
     if (phase == DIST__UNDER_WAY && is_part(light))
         return dist__refuse(DIST_DEADLOCK, 0, "job: this task is a part of it");
@@ -341,10 +348,11 @@ static bool ends_soon(struct dist__light *light) {
 /* False: not within the time. */
 static bool await_end(struct dist__light *light, double seconds) {
     if (seconds == 0) return has_ended(light);
-    uint64_t limit = seconds < 0 ? UINT64_MAX : dist__after(dist__now_ns(), seconds);
+    uint64_t limit = dist__limit_of(seconds);
     if (dist__is_mail(light)) return the_post()->await(light, limit);
     if (limit == UINT64_MAX && has_room()) run_here(light);
-    else if (limit == UINT64_MAX && dist__phase_of(dist__phase_look(&light->word)) == DIST__QUEUED)
+    else if (limit != UINT64_MAX) lanes()->hand_over();
+    else if (dist__phase_of(dist__phase_look(&light->word)) == DIST__QUEUED)
         dist__light_hurry(light);
     if (ends_soon(light)) return true;
     for (;;) {
@@ -366,19 +374,23 @@ static dist_status how_it_ended(const struct dist__light *light) {
     return status;
 }
 
-dist_status dist__light_wait(struct dist__light *light, double seconds) {
+/* Of one that the handle's owner waits for. DIST_OK: it has ended. */
+static dist_status await(struct dist__light *light, double seconds) {
+    if (has_ended(light)) return DIST_OK;
     dist_status refused = dist__light_check(light);
     if (refused) return refused;
-    if (!has_ended(light) && !await_end(light, seconds))
-        return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
-    return how_it_ended(light);
+    if (await_end(light, seconds)) return DIST_OK;
+    return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
+}
+
+dist_status dist__light_wait(struct dist__light *light, double seconds) {
+    dist_status refused = await(light, seconds);
+    return refused ? refused : how_it_ended(light);
 }
 
 dist_status dist__light_next(struct dist__light *light, dist_event *event, double seconds) {
-    dist_status refused = dist__light_check(light);
+    dist_status refused = await(light, seconds);
     if (refused) return refused;
-    if (!has_ended(light) && !await_end(light, seconds))
-        return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
     /* relaxed: only who may use the handle looks at it */
     if (atomic_fetch_or_explicit(&light->word, DIST__DELIVERED, memory_order_relaxed) &
         DIST__DELIVERED)
@@ -410,8 +422,7 @@ static void end_unrun(struct dist__light *light) {
 
 dist_status dist__light_cancel(struct dist__light *light, bool running_too) {
     uint32_t word = dist__light_look(light);
-    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word))
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word)) return dist__job_refuse_foreign();
     bool mail = dist__is_mail(light);
     if (mail) word = the_post()->cancel(light, running_too);
     else word = dist__phase_cancel(&light->word, running_too);
@@ -429,13 +440,13 @@ dist_status dist__light_finish(dist_job **handle) {
     struct dist__light *light = dist__light_of(*handle);
     dist_status status = DIST_OK;
     if (dist__phase_of(dist__light_look(light)) != DIST__NEW) {
-        dist_status refused = dist__light_check(light);
+        dist_status refused = await(light, DIST_FOREVER);
         if (refused == DIST_DEADLOCK) return refused;
         if (refused) {
             *handle = NULL; /* its threads are in another process: it stays as it is */
             return refused;
         }
-        status = dist__light_wait(light, DIST_FOREVER);
+        status = how_it_ended(light);
         const struct dist__light_end *end = status ? NULL : dist__light_ended(light);
         if (end) status = end->item.status; /* it was silent */
     }
@@ -481,8 +492,7 @@ dist_status dist__light_detach(dist_job **handle) {
     if (dist__phase_of(word) == DIST__NEW)
         return dist__refuse(DIST_STATE, 0, "job: was not started");
     *handle = NULL;
-    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word))
-        return dist__refuse(DIST_UNSUPPORTED, 0, "job: belongs to another process");
+    if (dist__phase_of(word) != DIST__ENDED && is_foreign(word)) return dist__job_refuse_foreign();
     if (dist__is_mail(light)) detach_mail(light);
     else if (dist__phase_give_up(&light->word)) release(light);
     return DIST_OK;

@@ -155,6 +155,14 @@ uint64_t dist__cpu_ns(clockid_t clock) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+uint32_t dist__thread_number(void) {
+    static _Atomic(uint32_t) last;
+    static _Thread_local uint32_t own;
+    /* relaxed: only that it differs counts */
+    if (!own) own = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    return own;
+}
+
 int dist__cancel_disable(void) {
     int state = PTHREAD_CANCEL_ENABLE;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
@@ -169,6 +177,16 @@ bool dist__single_threaded(void) {
 #else
     return false;
 #endif
+}
+
+unsigned dist__thread_count(void) {
+    enum { FIELD = 18 }; /* after the name, which may hold anything */
+    char text[1024];
+    if (dist__single_threaded()) return 1;
+    dist__read_file("/proc/self/stat", text, sizeof text);
+    const char *at = strrchr(text, ')');
+    for (int k = 0; at && k < FIELD; k++) at = strchr(at + 1, ' ');
+    return at ? (unsigned)strtoul(at, NULL, 10) : 0;
 }
 
 const char *dist__signal_name(int number, char buffer[static 16]) {
@@ -280,6 +298,19 @@ uint64_t dist__file_id(int fd) {
     bool open = fd >= 0 && fstat(fd, &file) == 0;
     errno = saved;
     return open ? (uint64_t)file.st_dev << 32 ^ file.st_ino ^ (uint64_t)file.st_mode << 48 : 0;
+}
+
+struct dist__file dist__file_of(int fd) {
+    return (struct dist__file){fd, dist__file_id(fd)};
+}
+
+bool dist__file_is_open(struct dist__file file) {
+    return file.fd >= 0 && dist__file_id(file.fd) == file.id;
+}
+
+void dist__file_close(struct dist__file *file) {
+    if (dist__file_is_open(*file)) close(file->fd);
+    file->fd = -1;
 }
 
 void dist__kill(pid_t pid, int pidfd, int number) {

@@ -79,12 +79,18 @@ void dist__thread_name(const char *what, unsigned number);
 /* Nanoseconds of CPU time that the thread with this clock has used; UINT64_MAX if it is gone. */
 uint64_t dist__cpu_ns(clockid_t clock);
 
+/* Differs between the threads of this process, those that are gone included, and is not 0. */
+uint32_t dist__thread_number(void);
+
 /* The calling thread cannot be cancelled until its former state is restored. */
 int dist__cancel_disable(void);
 void dist__cancel_restore(int state);
 
 /* True if it is certain that this process has one thread only. */
 bool dist__single_threaded(void);
+
+/* How many threads this process has now, as the kernel tells; 0: it does not. */
+unsigned dist__thread_count(void);
 
 /* "SIGSEGV" for 11; "signal 77" written to `buffer` for one without a name. */
 const char *dist__signal_name(int number, char buffer[static 16]);
@@ -111,6 +117,15 @@ struct dist__exit dist__reap(pid_t pid, int pidfd);
 
 /* Which file a descriptor is open on, more or less; 0: none. */
 uint64_t dist__file_id(int fd);
+
+/* A descriptor that is kept: the program may have closed it meanwhile, and opened another file. */
+struct dist__file {
+    int fd; /* -1: none */
+    uint64_t id;
+};
+struct dist__file dist__file_of(int fd);
+bool dist__file_is_open(struct dist__file file);
+void dist__file_close(struct dist__file *file); /* if it is still open */
 
 /* Sends a signal to a child that has not been reaped by dist__reap. */
 void dist__kill(pid_t pid, int pidfd, int number);

@@ -79,8 +79,7 @@ static inline enum dist__duty dist__phase_take(_Atomic(uint32_t) *word) {
     } while (!atomic_compare_exchange_weak_explicit(word, &old, next, memory_order_acq_rel,
                                                     memory_order_relaxed));
     if (dist__phase_of(old) == DIST__QUEUED) return DIST__MUST_RUN;
-    bool last = next & DIST__GONE && !(next & DIST__HOLDERS);
-    return last && dist__phase_of(old) == DIST__ENDED ? DIST__MUST_FREE : DIST__NO_DUTY;
+    return next & DIST__GONE && !(next & DIST__HOLDERS) ? DIST__MUST_FREE : DIST__NO_DUTY;
 }
 
 /* A thread that was started for it has done with it. True: free it. */

@@ -1,5 +1,6 @@
 /* pool.c - pools that users open: their doors, their jobs, their end. */
 #include "pool.h"
+#include "call.h"
 #include "check.h"
 #include "error.h"
 #include "job.h"
@@ -22,11 +23,18 @@ static dist_status check(const struct dist_pool *pool) {
 
 /* With the lock held: is this thread inside a task or a hook of the pool's? */
 static bool is_inside(const struct dist_pool *pool) {
-    for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
-        if (r->hand && r->hand->pool == pool) return true;
-    for (const struct dist__control *c = pool->control; c; c = c->next_in_pool)
-        if (pthread_equal(c->supervisor, pthread_self())) return true;
+    if (dist__hand_lender(pool)) return true;
+    for (const struct dist__guest *g = pool->guest; g; g = g->next)
+        if (pthread_equal(g->control->supervisor, pthread_self())) return true;
     return false;
+}
+
+bool dist__pool_is_inside(struct dist_pool *pool) {
+    if (pool->maker != getpid()) return false;
+    pthread_mutex_lock(&pool->lock);
+    bool inside = is_inside(pool);
+    pthread_mutex_unlock(&pool->lock);
+    return inside;
 }
 
 bool dist__pool_begin_single(struct dist_pool *pool, bool is_job) {
@@ -49,6 +57,12 @@ dist_status dist__pool_begin_call(struct dist_pool *pool) {
     return open ? DIST_OK : dist__refuse(DIST_CLOSED, 0, "pool: is closed");
 }
 
+void dist__pool_count_again(struct dist_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    pool->under_way++;
+    pthread_mutex_unlock(&pool->lock);
+}
+
 void dist__pool_end_call(struct dist_pool *pool) {
     pthread_mutex_lock(&pool->lock);
     pool->under_way--;
@@ -56,20 +70,22 @@ void dist__pool_end_call(struct dist_pool *pool) {
     pthread_mutex_unlock(&pool->lock);
 }
 
-void dist__pool_joins(struct dist_pool *pool, struct dist__control *control) {
+void dist__pool_joins(struct dist_pool *pool, struct dist__guest *guest,
+                      struct dist__control *control) {
     control->stopped = &pool->stopped;
     control->supervisor = pthread_self();
+    guest->control = control;
     pthread_mutex_lock(&pool->lock);
-    control->next_in_pool = pool->control;
-    pool->control = control;
+    guest->next = pool->guest;
+    pool->guest = guest;
     pthread_mutex_unlock(&pool->lock);
 }
 
 void dist__pool_leaves(struct dist_pool *pool, struct dist__control *control) {
     pthread_mutex_lock(&pool->lock);
-    struct dist__control **link = &pool->control;
-    while (*link != control) link = &(*link)->next_in_pool;
-    *link = control->next_in_pool;
+    struct dist__guest **link = &pool->guest;
+    while (*link && (*link)->control != control) link = &(*link)->next;
+    if (*link) *link = (*link)->next; /* it may have left before */
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -103,11 +119,17 @@ static void begin_and_unlock(struct dist_pool *pool) {
     }
 }
 
-/* With the lock held: waits for room in the list. */
-static dist_status await_room(struct dist_pool *pool, bool no_wait) {
+static bool was_cancelled(const struct dist_job *job) {
+    return dist__job_phase(job) != DIST__QUEUED;
+}
+
+/* With the lock held: waits for room in the list, or until the job is cancelled. */
+static dist_status await_room(struct dist_pool *pool, const struct dist_job *job) {
     size_t most = pool->opts.max_pending;
+    bool no_wait = job->opts.no_wait;
     if (most && is_inside(pool)) no_wait = true; /* the room may depend on this very task */
-    while (most && pool->waiting >= most && pool->phase != DIST__POOL_TERMINATED) {
+    while (most && pool->waiting >= most && pool->phase != DIST__POOL_TERMINATED &&
+           !was_cancelled(job)) {
         if (no_wait)
             return dist__refuse(DIST_FULL, 0, "pool: %zu jobs wait already", pool->waiting);
         pthread_cond_wait(&pool->changed, &pool->lock);
@@ -117,27 +139,30 @@ static dist_status await_room(struct dist_pool *pool, bool no_wait) {
     return DIST_OK;
 }
 
-dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job) {
-    pthread_mutex_lock(&pool->lock);
-    dist_status refused = await_room(pool, job->opts.no_wait);
-    if (refused) {
-        pthread_mutex_unlock(&pool->lock);
-        return refused;
-    }
+/* With the lock held. */
+static void append(struct dist_pool *pool, struct dist_job *job) {
     job->before = pool->last;
     job->after = NULL;
     *(pool->last ? &pool->last->after : &pool->first) = job;
     pool->last = job;
     job->queued = true;
     pool->waiting++;
+}
+
+dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job, bool *listed) {
+    pthread_mutex_lock(&pool->lock);
+    dist_status refused = await_room(pool, job);
+    *listed = !refused && !was_cancelled(job);
+    if (*listed) append(pool, job);
     begin_and_unlock(pool);
-    return DIST_OK;
+    return refused;
 }
 
 bool dist__pool_unqueue(struct dist_pool *pool, struct dist_job *job) {
     pthread_mutex_lock(&pool->lock);
     bool queued = job->queued;
     if (queued) unlink_job(pool, job);
+    else pthread_cond_broadcast(&pool->changed); /* it may wait for room */
     pthread_mutex_unlock(&pool->lock);
     return queued;
 }
@@ -151,12 +176,37 @@ void dist__pool_next(struct dist_pool *pool) {
 
 /* ------------------------------------------------------------------ a worker */
 
+struct dist__record *dist__hand_lender(const struct dist_pool *pool) {
+    const struct dist__record *r = dist__record_current();
+    while (r && !(r->hand && r->hand->pool == pool)) r = r->caller;
+    return (struct dist__record *)r; /* for its borrower */
+}
+
+bool dist__hand_borrow(struct dist__record *lender, bool *again) {
+    uint32_t nobody = 0;
+    /* acquire: what the worker before has done to its state; pairs with [borrower] */
+    if (atomic_compare_exchange_strong_explicit(&lender->borrower, &nobody, dist__thread_number(),
+                                                memory_order_acquire, memory_order_relaxed)) {
+        *again = false;
+        return true;
+    }
+    *again = nobody == dist__thread_number();
+    return *again;
+}
+
+void dist__hand_return(struct dist__record *lender, bool again) {
+    /* release: pairs with [borrower] */
+    if (!again) atomic_store_explicit(&lender->borrower, 0, memory_order_release);
+}
+
 int dist__hand_begin(struct dist__hand *hand, struct dist__record *record) {
     const dist_opts *opts = &hand->pool->opts;
     record->state = hand->state;
-    if (hand->ready) return 0;
+    if (hand->ready || hand->in_callback) return 0;
+    hand->in_callback = true;
     record->code = 0;
     int code = opts->worker_init ? opts->worker_init(&hand->state, hand->number, opts->user) : 0;
+    hand->in_callback = false;
     if (code) hand->state = NULL;
     hand->ready = !code;
     record->state = hand->state;
@@ -165,19 +215,29 @@ int dist__hand_begin(struct dist__hand *hand, struct dist__record *record) {
 
 void dist__hand_end(struct dist__hand *hand) {
     const dist_opts *opts = &hand->pool->opts;
+    void *state = hand->state;
     if (!hand->ready) return;
     hand->ready = false;
+    hand->state = NULL; /* for the next worker of that number */
     if (!opts->worker_exit) return;
     struct dist__batch batch = {.n = 1, .workers = 1, .pool = hand->pool};
     struct dist__record record;
     dist__record_enter(&record, &batch, hand->number, DIST__ALONE);
     record.hand = hand;
-    record.state = hand->state;
-    opts->worker_exit(hand->state, hand->number, opts->user);
+    record.state = state;
+    hand->in_callback = true;
+    opts->worker_exit(state, hand->number, opts->user);
+    hand->in_callback = false;
     dist__record_leave(&record);
 }
 
 /* ------------------------------------------------------------------ open and end */
+
+/* Workers come later, and the array may be gone. */
+static unsigned *copy_cpus(const dist_opts *opts) {
+    unsigned *copy = opts->n_cpus ? malloc(opts->n_cpus * sizeof *copy) : NULL;
+    return copy ? memcpy(copy, opts->cpus, opts->n_cpus * sizeof *copy) : NULL;
+}
 
 static struct dist_pool *new_pool(const struct dist__backend *backend, const dist_opts *opts) {
     struct dist_pool *pool = calloc(1, sizeof *pool);
@@ -185,6 +245,11 @@ static struct dist_pool *new_pool(const struct dist__backend *backend, const dis
     pool->backend = backend;
     pool->opts = *opts;
     pool->opts.error = NULL;
+    pool->opts.cpus = pool->cpus = copy_cpus(opts);
+    if (opts->n_cpus && !pool->cpus) {
+        free(pool);
+        return NULL;
+    }
     pool->maker = getpid();
     pool->process = dist__process_number();
     pool->workers = backend->executor == DIST_INLINE ? 1
@@ -209,6 +274,7 @@ static void free_pool(struct dist_pool *pool) {
     pthread_mutex_destroy(&pool->lock);
     pthread_mutex_destroy(&pool->alone_lock);
     pthread_cond_destroy(&pool->changed);
+    free(pool->cpus);
     free(pool);
 }
 
@@ -230,11 +296,10 @@ static dist_pool *open_pool(const dist_opts *opts) {
 }
 
 dist_pool *dist_pool_open_fn(const dist_opts *opts) {
-    static const dist_opts defaults = {.size = sizeof defaults};
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     int saved = errno, cancel_state = dist__cancel_disable();
     dist_pool *pool = dist__check_pool_opts(opts) ? NULL : open_pool(opts);
-    if (!pool && opts->size == sizeof *opts && opts->error) *opts->error = *dist_last_error();
+    if (!pool) dist__call_leave(dist_last_error()->status, opts);
     dist__cancel_restore(cancel_state);
     if (pool) errno = saved;
     return pool;
@@ -278,8 +343,7 @@ dist_status dist_pool_terminate(dist_pool *pool) {
     pool->phase = DIST__POOL_TERMINATED;
     /* relaxed: a fact by itself */
     atomic_store_explicit(&pool->stopped, 1, memory_order_relaxed);
-    for (const struct dist__control *c = pool->control; c; c = c->next_in_pool)
-        dist__control_ring(c);
+    for (const struct dist__guest *g = pool->guest; g; g = g->next) dist__control_ring(g->control);
     pool->foremen++; /* nobody frees the pool meanwhile */
     stop_mail(pool);
     for (struct dist_job *job; (job = pool->first);) {
@@ -288,6 +352,10 @@ dist_status dist_pool_terminate(dist_pool *pool) {
         dist__job_drop(job);
         pthread_mutex_lock(&pool->lock);
     }
+    bool has_team = pool->team && !pool->ending; /* and keeps it: this counts as a foreman */
+    pthread_mutex_unlock(&pool->lock);
+    if (has_team && pool->backend->pool_clear) pool->backend->pool_clear(pool);
+    pthread_mutex_lock(&pool->lock);
     pool->foremen--;
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
@@ -320,13 +388,12 @@ static bool sweep(struct dist_pool *pool, uint64_t limit_ns) {
 }
 
 /* With the lock held: waits until nothing is under way. */
-static dist_status await_idle(struct dist_pool *pool, double seconds) {
+static dist_status await_idle(struct dist_pool *pool, uint64_t limit_ns) {
     if (is_inside(pool))
         return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
-    uint64_t limit = dist__limit_of(seconds);
     while (is_busy(pool))
-        if (!sweep(pool, limit) && is_busy(pool) && !await_change(pool, limit))
-            return dist__refuse(DIST_TIMEOUT, 0, "the pool is not idle within %g s", seconds);
+        if (!sweep(pool, limit_ns) && is_busy(pool) && !await_change(pool, limit_ns))
+            return DIST_TIMEOUT;
     return DIST_OK;
 }
 
@@ -335,7 +402,9 @@ dist_status dist_pool_wait(dist_pool *pool, double seconds) {
     if (status) return status;
     int cancel_state = dist__cancel_disable();
     pthread_mutex_lock(&pool->lock);
-    status = await_idle(pool, seconds);
+    status = await_idle(pool, dist__limit_of(seconds));
+    if (status == DIST_TIMEOUT)
+        dist__refuse(DIST_TIMEOUT, 0, "the pool is not idle within %g s", seconds);
     pthread_mutex_unlock(&pool->lock);
     dist__cancel_restore(cancel_state);
     return status;
@@ -354,15 +423,42 @@ static void end_workers(struct dist_pool *pool) {
     pthread_cond_broadcast(&pool->changed);
 }
 
+static void *end_main(void *arg) {
+    struct dist_pool *pool = arg;
+    dist__thread_name("end", 0);
+    pthread_mutex_lock(&pool->lock);
+    end_workers(pool);
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+/* With the lock held, and nothing under way: worker_exit, and tasks that were abandoned, may take
+ * long. So a thread of its own ends the workers for somebody who must be back in time. */
+static dist_status end_workers_until(struct dist_pool *pool, uint64_t limit_ns) {
+    bool in_time = limit_ns != UINT64_MAX && pool->team;
+    pool->ending = in_time;
+    if (in_time && !dist__thread_start(&pool->ender, end_main, pool, dist__record_affinity()))
+        pool->has_ender = true;
+    else end_workers(pool);
+    while (pool->ending)
+        if (!await_change(pool, limit_ns)) return DIST_TIMEOUT;
+    if (pool->has_ender) pthread_join(pool->ender, NULL); /* it has done with the lock */
+    pool->has_ender = false;
+    return DIST_OK;
+}
+
 dist_status dist_pool_join(dist_pool *pool, double seconds) {
     dist_status status = check(pool);
     if (status) return status;
+    uint64_t limit = dist__limit_of(seconds);
     int cancel_state = dist__cancel_disable();
     pthread_mutex_lock(&pool->lock);
     if (pool->phase == DIST__POOL_OPEN)
         status = dist__refuse(DIST_STATE, 0, "pool: is neither closed nor terminated");
-    else status = await_idle(pool, seconds);
-    if (!status) end_workers(pool);
+    else status = await_idle(pool, limit);
+    if (!status) status = end_workers_until(pool, limit);
+    if (status == DIST_TIMEOUT)
+        dist__refuse(DIST_TIMEOUT, 0, "the pool has not ended within %g s", seconds);
     pthread_mutex_unlock(&pool->lock);
     dist__cancel_restore(cancel_state);
     return status;

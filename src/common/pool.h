@@ -12,8 +12,15 @@
 struct dist__hand {
     struct dist_pool *pool;
     unsigned number;
-    bool ready; /* worker_init has run, worker_exit has not */
+    bool ready;       /* worker_init has run, worker_exit has not */
+    bool in_callback; /* one of these runs; what it calls in the pool finds no state */
     void *state;
+};
+
+/* A call that runs in a pool. */
+struct dist__guest {
+    struct dist__control *control;
+    struct dist__guest *next;
 };
 
 enum dist__pool_phase { DIST__POOL_OPEN, DIST__POOL_CLOSED, DIST__POOL_TERMINATED };
@@ -21,6 +28,7 @@ enum dist__pool_phase { DIST__POOL_OPEN, DIST__POOL_CLOSED, DIST__POOL_TERMINATE
 struct dist_pool {
     const struct dist__backend *backend;
     dist_opts opts;
+    unsigned *cpus; /* of opts; owned */
     pid_t maker;
     uint32_t process;           /* see dist__process_number */
     uint64_t birth;             /* see common/arena.h */
@@ -38,12 +46,20 @@ struct dist_pool {
     struct dist_job *first, *last; /* jobs that have not begun */
     size_t waiting;                /* how many */
     bool ending;                   /* somebody ends the workers */
+    bool has_ender;                /* a thread that does, or has done so, and is to be joined */
+    pthread_t ender;
     unsigned sweepers; /* threads that wait for jobs that went the short way, without the lock */
-    struct dist__control *control; /* of each call that runs; a list */
+    struct dist__guest *guest; /* the first of those that run */
 };
 
 /* Before a call or a job in it is started. DIST_OK, or a refusal: it is closed, or foreign. */
 dist_status dist__pool_begin_call(struct dist_pool *pool);
+
+/* The same for something more, by somebody who has begun one: never refused. */
+void dist__pool_count_again(struct dist_pool *pool);
+
+/* This thread is in a task or a hook of the pool's. */
+bool dist__pool_is_inside(struct dist_pool *pool);
 
 /* The same for one that goes the short way; false: it has to go the other, and hear why not, or
  * wait behind jobs that went there before. */
@@ -53,12 +69,13 @@ bool dist__pool_begin_single(struct dist_pool *pool, bool is_job);
 void dist__pool_end_call(struct dist_pool *pool);
 
 /* Around the run of a call, for terminate. */
-void dist__pool_joins(struct dist_pool *pool, struct dist__control *control);
+void dist__pool_joins(struct dist_pool *pool, struct dist__guest *guest,
+                      struct dist__control *control);
 void dist__pool_leaves(struct dist_pool *pool, struct dist__control *control);
 
-/* Has one of the pool's jobs begun as soon as those before it have. DIST_OK, or DIST_FULL. The pool
- * refers to the job until it is taken off. */
-dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job);
+/* Has one of the pool's jobs begun as soon as those before it have. DIST_OK, or a refusal. *listed:
+ * the pool refers to the job until it is taken off; else it was refused, or cancelled meanwhile. */
+dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job, bool *listed);
 
 /* Somebody else has begun it, or it is cancelled. True: it was in the list, and the reference is
  * the caller's now. */
@@ -70,6 +87,15 @@ void dist__pool_next(struct dist_pool *pool);
 /* Prepares this worker: runs the pool's worker_init if it is not ready. Non-zero: what that
  * returned. The record is current. */
 int dist__hand_begin(struct dist__hand *hand, struct dist__record *record);
+
+/* The hand that this thread may have for a call in the pool: that of the task around it, on
+ * whatever thread, which waits for the call. NULL: there is no such task. A task has many calls
+ * below it, if it has made one whose tasks make some, and one hand: one thread has it at a time.
+ * dist__hand_borrow: false, it is somebody else's now. *again: it is this thread's already, and
+ * returns later. */
+struct dist__record *dist__hand_lender(const struct dist_pool *pool);
+bool dist__hand_borrow(struct dist__record *lender, bool *again);
+void dist__hand_return(struct dist__record *lender, bool again);
 
 /* The worker leaves: worker_exit. */
 void dist__hand_end(struct dist__hand *hand);

@@ -5,26 +5,27 @@
  * the rounding error at O(log blocks) (N. J. Higham, "The accuracy of floating point summation",
  * SIAM J. Sci. Comput. 14(4), 1993).
  *
- * The blocks are the chunks of a dist_map_chunks call without results: each leaf brings its
- * accumulator to `part` itself, which lies in shared memory if workers are processes. A part of a
- * block may be handed out again (a worker was killed between two words on the items of its chunk),
- * so a task always does the whole block, and writes only when that is done. */
+ * The blocks are the items of a dist_map call without results: each brings its accumulator to
+ * `part` itself, which lies in shared memory if workers are processes. What the call says of its
+ * items (the blocks) is translated before the caller hears of it. */
+#include "call.h"
 #include "check.h"
 #include "control.h"
 #include "error.h"
 #include "os.h"
+#include "pool.h"
 
 #include <errno.h>
-#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 enum {
-    BLOCKS_MOST = 1024, /* 16 for each of 64 workers, and no more joins than cost some us */
-    BLOCKS_LEAST = 64,
-    STAGE_SIZE = 4096 /* of an accumulator on the stack */
+    BLOCKS_MOST = 1024, /* 16 for each of 64 workers, and no more joins than take some us; */
+    BLOCKS_FEW = 256,   /* so many if that leaves blocks with fewer than */
+    ITEMS_FEW = 16,     /* these items, which a call of the leaf should be worth; */
+    BLOCKS_LEAST = 64   /* and no fewer, however large the accumulators are */
 };
 static const size_t MEMORY_MOST = (size_t)64 << 20; /* of all accumulators */
 
@@ -35,10 +36,10 @@ struct reduction {
     size_t n, item_size;
     void *acc; /* the caller's: the beginning of all parts, and the end */
     size_t acc_size;
-    void *ctx;
-    const char *const *names;
+    const dist_opts *opts;
     size_t block, blocks; /* items in each, and how many */
-    unsigned char *part;  /* an accumulator for each block */
+    unsigned char *part;  /* an accumulator for each block, */
+    size_t part_size;     /* on cache lines of its own */
     size_t *named;        /* for each: 1 + the offset that dist_fail_at named; 0: none */
     size_t bytes;         /* of both */
     bool shared;
@@ -47,55 +48,119 @@ struct reduction {
 /* ------------------------------------------------------------------ the blocks */
 
 /* The block has failed with the lowest item it has named, whatever its leaf returned. */
-static int fail_by_name(struct reduction *r, size_t k, struct dist__record *record) {
+static int fail_by_name(struct reduction *r, size_t k, const struct dist__record *record) {
     const struct dist__named_item *lowest = record->named;
     for (size_t i = 1; i < record->named_count; i++)
         if (record->named[i].offset < lowest->offset) lowest = &record->named[i];
     r->named[k] = lowest->offset + 1;
-    record->named_lost = true;
     return dist_fail(lowest->code, "%s", lowest->message);
 }
 
-static unsigned char *find_stage(const struct reduction *r, unsigned char stack[STAGE_SIZE],
-                                 struct dist__record *record) {
-    if (r->acc_size <= STAGE_SIZE) return stack;
-    unsigned char *stage = dist__record_scratch(record, r->acc_size);
-    if (stage) return stage;
-    dist_fail(ENOMEM, "no memory for an accumulator of %zu bytes", r->acc_size);
-    record->status = DIST_NOMEM;
-    return NULL;
+/* The leaf sees itself as a chunk task. */
+static int run_leaf(const struct reduction *r, dist_range block, unsigned char *part,
+                    struct dist__record *record) {
+    record->scale = r->block;
+    record->names = r->opts->names;
+    record->chunk_count = block.count;
+    record->named_count = 0;
+    record->named_lost = false;
+    int code = r->leaf(part, r->items + block.begin * r->item_size, block.count, r->opts->ctx);
+    record->chunk_count = 0;
+    return code ? code : record->named_lost ? record->code : 0;
 }
 
-/* The task: `given` and `count` may be a part of the block. */
-static int run_block(void *results, const void *given, size_t count, void *ctx) {
-    alignas(64) unsigned char stack[STAGE_SIZE];
+/* The task. */
+static int run_block(void *result, const void *items, void *ctx) {
     struct reduction *r = ctx;
     struct dist__record *record = dist__record_current();
-    size_t index = record->index, k = index / r->block;
-    dist_range block = dist_chunk(r->n, r->block, k);
-    (void)results, (void)given, (void)count;
+    size_t k = record->index;
+    unsigned char *part = r->part + k * r->part_size;
+    (void)result, (void)items;
     r->named[k] = 0;
-    unsigned char *stage = find_stage(r, stack, record);
-    if (!stage) return record->code;
-    memcpy(stage, r->acc, r->acc_size);
-    record->index = block.begin;
-    record->chunk_count = block.count;
-    int code = r->leaf(stage, r->items + block.begin * r->item_size, block.count, r->ctx);
-    record->index = index;
-    if (record->named_count) return fail_by_name(r, k, record);
-    if (code || record->named_lost) return code;
-    memcpy(r->part + k * r->acc_size, stage, r->acc_size);
-    return 0;
+    memcpy(part, r->acc, r->acc_size); /* whatever an attempt before has left */
+    int code = run_leaf(r, dist_chunk(r->n, r->block, k), part, record);
+    return record->named_count ? fail_by_name(r, k, record) : code;
+}
+
+/* ------------------------------------------------------------------ what the caller hears */
+
+static void name_item(const struct reduction *r, size_t index, dist_error *error) {
+    const struct dist__batch batch = {
+        .items = r->items, .item_size = r->item_size, .names = r->opts->names};
+    error->index = index;
+    dist__batch_describe(&batch, error);
+}
+
+/* From a block to its first item, or the one it has named. */
+static void point_at_item(const struct reduction *r, dist_error *error) {
+    size_t k = error->index;
+    bool by_name = error->status == DIST_FAILED && r->named[k];
+    name_item(r, k * r->block + (by_name ? r->named[k] - 1 : 0), error);
+}
+
+static void tell(const struct reduction *r, const dist_event *event,
+                 void (*hook)(const dist_event *, void *)) {
+    dist_event own = *event;
+    dist_error about, error;
+    name_item(r, event->index * r->block, &about);
+    own.index = about.index;
+    own.name = about.name;
+    if (event->error) {
+        error = *event->error;
+        point_at_item(r, &error);
+        own.error = &error;
+    }
+    hook(&own, r->opts->user);
+}
+
+static void on_start(const dist_event *event, void *reduction) {
+    const struct reduction *r = reduction;
+    tell(r, event, r->opts->on_start);
+}
+
+static void on_finish(const dist_event *event, void *reduction) {
+    const struct reduction *r = reduction;
+    tell(r, event, r->opts->on_finish);
+}
+
+static bool retry_if(const dist_error *error, void *reduction) {
+    const struct reduction *r = reduction;
+    dist_error own = *error;
+    point_at_item(r, &own);
+    return r->opts->retry_if(&own, r->opts->user);
+}
+
+static int worker_init(void **state, unsigned worker, void *reduction) {
+    const struct reduction *r = reduction;
+    return r->opts->worker_init(state, worker, r->opts->user);
+}
+
+static void worker_exit(void *state, unsigned worker, void *reduction) {
+    const struct reduction *r = reduction;
+    r->opts->worker_exit(state, worker, r->opts->user);
+}
+
+static dist_opts opts_of_blocks(struct reduction *r) {
+    dist_opts own = *r->opts;
+    own.ctx = r;
+    own.user = r;
+    own.error = NULL;
+    own.names = NULL;
+    own.chunk = 0;
+    if (own.on_start) own.on_start = on_start;
+    if (own.on_finish) own.on_finish = on_finish;
+    if (own.retry_if) own.retry_if = retry_if;
+    if (own.worker_init) own.worker_init = worker_init;
+    if (own.worker_exit) own.worker_exit = worker_exit;
+    if (!own.seed) own.seed = dist__random_nested_seed(dist__record_current());
+    return own;
 }
 
 /* ------------------------------------------------------------------ the tree */
 
-/* How the call ends: `why` is about this item. */
+/* The end of the call: `why`, with an item. */
 static dist_status end_at(const struct reduction *r, size_t index, dist_error *why) {
-    const struct dist__batch batch = {
-        .items = r->items, .item_size = r->item_size, .names = r->names};
-    why->index = index;
-    dist__batch_describe(&batch, why);
+    name_item(r, index, why);
     dist__remember(why);
     return why->status;
 }
@@ -118,7 +183,7 @@ static dist_status join_two(const struct reduction *r, struct dist__record *reco
                             size_t k) {
     record->index = k * r->block;
     record->code = 0;
-    int code = r->join(r->part + to * r->acc_size, r->part + k * r->acc_size, r->ctx);
+    int code = r->join(r->part + to * r->part_size, r->part + k * r->part_size, r->opts->ctx);
     if (!code) return DIST_OK;
     dist_error why = {.status = DIST_FAILED, .code = code, .attempts = 1};
     if (record->code) memcpy(why.message, record->message, sizeof why.message);
@@ -127,11 +192,12 @@ static dist_status join_two(const struct reduction *r, struct dist__record *reco
 }
 
 static dist_status join_all(const struct reduction *r, struct dist__record *record,
-                            const dist_opts *opts, uint64_t deadline_ns) {
+                            uint64_t deadline_ns) {
     dist_error why;
     for (size_t step = 1; step < r->blocks; step *= 2)
         for (size_t to = 0; to < r->blocks - step; to += 2 * step) {
-            if (check_time(opts, deadline_ns, &why)) return end_at(r, (to + step) * r->block, &why);
+            if (check_time(r->opts, deadline_ns, &why))
+                return end_at(r, (to + step) * r->block, &why);
             dist_status status = join_two(r, record, to, to + step);
             if (status) return status;
         }
@@ -139,20 +205,21 @@ static dist_status join_all(const struct reduction *r, struct dist__record *reco
 }
 
 /* As a task of the calling thread, so that a join can say why it fails. */
-static dist_status fold(const struct reduction *r, const dist_opts *opts, uint64_t deadline_ns) {
+static dist_status fold(const struct reduction *r, uint64_t seed, uint64_t deadline_ns) {
     struct dist__record record, *caller = dist__record_current();
-    struct dist__batch batch = {.n = r->n, .workers = 1, .names = r->names, .caller = caller};
-    batch.arena = opts->arena ? opts->arena : caller ? caller->arena : NULL;
-    batch.seed = dist__random_of(opts->seed, SIZE_MAX, 0); /* not what the leaves draw */
+    struct dist__batch batch = {.n = r->n, .workers = 1, .names = r->opts->names, .caller = caller};
+    batch.arena = r->opts->arena ? r->opts->arena : caller ? caller->arena : NULL;
+    batch.seed = dist__random_of(seed, SIZE_MAX, 0); /* not what the leaves draw */
     dist__record_enter(&record, &batch, 0, DIST__ALONE);
-    dist_status status = join_all(r, &record, opts, deadline_ns);
+    dist_status status = join_all(r, &record, deadline_ns);
     dist__record_leave(&record);
     return status;
 }
 
 /* ------------------------------------------------------------------ the call */
 
-static dist_status check(const struct reduction *r, const dist_opts *o) {
+static dist_status check(const struct reduction *r) {
+    const dist_opts *o = r->opts;
     dist_status refused = dist__check_opts(o, false);
     if (refused) return refused;
     const char *option = o->silent     ? "silent"
@@ -163,36 +230,49 @@ static dist_status check(const struct reduction *r, const dist_opts *o) {
     if (option)
         return dist__refuse(DIST_INVALID, 0, "%s: not for a reduction, which has one result",
                             option);
+    if (o->pool && o->pool->backend->executor == DIST_PROCESS)
+        return dist__refuse(DIST_UNSUPPORTED, 0,
+                            "pool: a reduction needs threads, or processes "
+                            "that are forked for it");
     if (!r->leaf) return dist__refuse(DIST_INVALID, 0, "leaf: is NULL");
     if (!r->join) return dist__refuse(DIST_INVALID, 0, "join: is NULL");
     if (!r->acc) return dist__refuse(DIST_INVALID, 0, "acc: is NULL");
     if (r->acc_size == 0) return dist__refuse(DIST_INVALID, 0, "acc_size: is 0");
-    return DIST_OK; /* the chunks check the items */
+    if (r->n && !r->items)
+        return dist__refuse(DIST_INVALID, 0, "items: is NULL and n is %zu", r->n);
+    const struct dist__batch named = {.n = r->n, .names = o->names};
+    refused = dist__check_array("items", r->items, r->n, r->item_size);
+    return refused || !o->names ? refused : dist__check_names("names", &named);
 }
 
-static void choose_blocks(struct reduction *r, size_t chunk) {
-    size_t most = MEMORY_MOST / r->acc_size;
-    most = most > BLOCKS_MOST ? BLOCKS_MOST : most < BLOCKS_LEAST ? BLOCKS_LEAST : most;
-    r->block = chunk ? chunk : (r->n - 1) / most + 1;
+static size_t between(size_t least, size_t value, size_t most) {
+    return value < least ? least : value > most ? most : value;
+}
+
+static void choose_blocks(struct reduction *r) {
+    size_t few = between(BLOCKS_FEW, r->n / ITEMS_FEW, BLOCKS_MOST);
+    size_t most = between(BLOCKS_LEAST, MEMORY_MOST / r->acc_size, few);
+    r->block = r->opts->chunk ? r->opts->chunk : (r->n - 1) / most + 1;
     if (r->block > r->n) r->block = r->n;
     r->blocks = (r->n - 1) / r->block + 1;
 }
 
 /* False: there is no memory. */
-static bool make_parts(struct reduction *r, dist_executor executor) {
-    if (r->acc_size > PTRDIFF_MAX / 2 ||
-        r->blocks > PTRDIFF_MAX / 2 / (r->acc_size + sizeof *r->named))
-        return false;
-    size_t parts = (r->blocks * r->acc_size + 63) / 64 * 64, names = r->blocks * sizeof *r->named;
-    r->bytes = (parts + names + 63) / 64 * 64;
-    r->shared = executor != DIST_THREAD && executor != DIST_INLINE;
+static bool make_parts(struct reduction *r) {
+    const size_t line = DIST__CACHE_LINE;
+    if (r->acc_size > PTRDIFF_MAX / 2) return false;
+    r->part_size = (r->acc_size + line - 1) / line * line;
+    if (r->blocks > PTRDIFF_MAX / 2 / (r->part_size + sizeof *r->named)) return false;
+    size_t parts = r->blocks * r->part_size, names = r->blocks * sizeof *r->named;
+    r->bytes = (parts + names + line - 1) / line * line;
+    r->shared = dist__call_executor(r->opts->executor) == DIST_PROCESS;
     void *memory;
     if (r->shared) {
         memory = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED) memory = NULL;
     } else {
-        memory = aligned_alloc(64, r->bytes);
+        memory = aligned_alloc(line, r->bytes);
     }
     if (!memory) return false;
     r->part = memory;
@@ -206,58 +286,48 @@ static void free_parts(struct reduction *r) {
     else free(r->part);
 }
 
-/* The error of the chunks speaks of items of them. */
-static void point_at_block(const struct reduction *r) {
+static dist_status run_blocks(struct reduction *r, const dist_opts *own) {
+    dist_status status =
+        dist_map_fn(run_block, r->items, r->blocks, r->block * r->item_size, NULL, 0, own);
+    if (!status) return DIST_OK;
     dist_error why = *dist_last_error();
-    if (!why.item) return; /* the call was refused */
-    size_t k = why.index / r->block;
-    bool by_name = why.status == DIST_FAILED && r->named[k];
-    end_at(r, k * r->block + (by_name ? r->named[k] - 1 : 0), &why);
+    if (!why.item) return status; /* the call was refused */
+    point_at_item(r, &why);
+    dist__remember(&why);
+    return status;
 }
 
-static dist_status reduce(struct reduction *r, const dist_opts *opts) {
-    uint64_t deadline_ns =
-        opts->timeout > 0 ? dist__after(dist__now_ns(), opts->timeout) : UINT64_MAX;
-    dist_opts own = *opts;
-    own.ctx = r;
-    own.error = NULL;
-    own.chunk = r->block;
-    if (!own.seed) own.seed = dist__random_nested_seed(dist__record_current());
-    dist_status status = dist_map_chunks_fn(run_block, r->items, r->n, r->item_size, NULL, 0, &own);
-    if (status) point_at_block(r);
-    else status = fold(r, &own, deadline_ns);
+static dist_status reduce(struct reduction *r) {
+    double limit = r->opts->timeout;
+    uint64_t deadline_ns = limit > 0 ? dist__after(dist__now_ns(), limit) : UINT64_MAX;
+    choose_blocks(r);
+    if (!make_parts(r))
+        return dist__refuse(DIST_NOMEM, ENOMEM, "no memory for %zu accumulators of %zu bytes",
+                            r->blocks, r->acc_size);
+    dist_opts own = opts_of_blocks(r);
+    dist_status status = run_blocks(r, &own);
+    if (!status) status = fold(r, own.seed, deadline_ns);
     if (!status) memcpy(r->acc, r->part, r->acc_size);
+    free_parts(r);
     return status;
 }
 
 dist_status dist_reduce_fn(dist_chunk_fn leaf, dist_join_fn join, const void *items, size_t n,
                            size_t item_size, void *acc, size_t acc_size, const dist_opts *opts) {
-    static const dist_opts defaults = {.size = sizeof defaults};
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     struct reduction r = {.leaf = leaf,
                           .join = join,
                           .items = items,
                           .n = n,
                           .item_size = item_size,
                           .acc = acc,
-                          .acc_size = acc_size};
+                          .acc_size = acc_size,
+                          .opts = opts};
     int saved = errno, cancel_state = dist__cancel_disable();
-    dist_status status = check(&r, opts);
-    if (!status && n == 0) status = dist_map_chunks_fn(leaf, items, 0, item_size, NULL, 0, opts);
-    if (!status && n > 0) {
-        r.ctx = opts->ctx;
-        r.names = opts->names;
-        choose_blocks(&r, opts->chunk);
-        if (make_parts(&r, opts->executor)) {
-            status = reduce(&r, opts);
-            free_parts(&r);
-        } else {
-            status = dist__refuse(DIST_NOMEM, ENOMEM, "no memory for %zu accumulators of %zu bytes",
-                                  r.blocks, acc_size);
-        }
-    }
+    dist_status status = check(&r);
+    if (!status)
+        status = n ? reduce(&r) : dist_map_fn(run_block, items, 0, item_size, NULL, 0, opts);
     dist__cancel_restore(cancel_state);
     if (!status) errno = saved;
-    else if (opts->size == sizeof *opts && opts->error) *opts->error = *dist_last_error();
-    return status;
+    return dist__call_leave(status, opts);
 }

@@ -139,11 +139,6 @@ static dist_status fill_lane(struct stream *s) {
 
 /* ------------------------------------------------------------------ delivering */
 
-/* How item k of a lane that has ended ended: NULL: well. */
-static const dist_error *outcome_of(const struct lane *lane, size_t k) {
-    return dist_job_outcome(lane->job, k);
-}
-
 static dist_event event_of(const struct stream *s, const struct lane *lane, size_t k) {
     return (dist_event){.index = lane->first + k,
                         .done = s->done,
@@ -174,7 +169,7 @@ static dist_status cut(const struct lane *lane, const dist_error *skipped) {
 
 static dist_status deliver_item(struct stream *s, struct lane *lane, size_t k, bool *enough) {
     dist_event event = event_of(s, lane, k);
-    const dist_error *outcome = outcome_of(lane, k);
+    const dist_error *outcome = dist_job_outcome(lane->job, k);
     dist_error error;
     bool stops = false;
     if (outcome) {
@@ -228,9 +223,7 @@ static double patience(const struct stream *s) {
         return s->turn_ns > now ? (double)(s->turn_ns - now) * 1e-9 : 0;
     }
     /* a worker of the pool that waits may have to run the job itself */
-    for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
-        if (r->hand && r->hand->pool == s->pool) return DIST_FOREVER;
-    return LONG_S;
+    return s->pool && dist__hand_lender(s->pool) ? DIST_FOREVER : LONG_S;
 }
 
 /* The next lane to deliver, when it has ended; NULL: not yet. */
@@ -270,6 +263,7 @@ static dist_status flow(struct stream *s) {
         struct lane *lane = await_lane(s);
         if (lane) status = deliver(s, lane, &enough);
     }
+    if (enough && !status) status = dist__refuse(DIST_CANCELLED, 0, "the sink has had enough");
     return status;
 }
 
@@ -342,7 +336,7 @@ static dist_status run(struct stream *s) {
     pthread_mutex_init(&s->asking, NULL);
     if (!make_lanes(s, workers ? workers : 1))
         status = dist__refuse(DIST_NOMEM, 0, "no memory for %zu items in flight", s->in_flight);
-    else if ((status = flow(s)) || s->used) stop(s);
+    else if ((status = flow(s))) stop(s);
     free_lanes(s);
     pthread_mutex_destroy(&s->asking);
     if (s->own) {
@@ -355,8 +349,7 @@ static dist_status run(struct stream *s) {
 
 dist_status dist_stream_fn(dist_fn fn, size_t item_size, size_t result_size, dist_next_fn next,
                            void *source, dist_sink_fn sink, const dist_opts *opts) {
-    static const dist_opts defaults = {.size = sizeof defaults};
-    if (!opts) opts = &defaults;
+    if (!opts) opts = &dist__no_opts;
     int saved = errno, cancel_state = dist__cancel_disable();
     dist_status status = dist__check_stream(fn, next, sink, opts);
     if (!status) {
@@ -373,7 +366,6 @@ dist_status dist_stream_fn(dist_fn fn, size_t item_size, size_t result_size, dis
         status = run(&s);
     }
     dist__cancel_restore(cancel_state);
-    if (status && opts->size == sizeof *opts && opts->error) *opts->error = *dist_last_error();
     if (!status) errno = saved;
-    return status;
+    return dist__call_leave(status, opts);
 }

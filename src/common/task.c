@@ -23,6 +23,7 @@ static unsigned product(unsigned a, unsigned b) { return a > UINT_MAX / b ? UINT
 /* What is the same for all calls, and makes it the current record. */
 static void enter(struct dist__record *record) {
     record->index = record->first = 0;
+    record->scale = 1;
     record->code = 0;
     record->status = DIST_FAILED;
     record->attempt = 1;
@@ -40,7 +41,8 @@ static void enter(struct dist__record *record) {
     record->scratch_size = 0;
     record->state = NULL;
     record->hand = NULL;
-    record->direct = record->begun = false;
+    atomic_init(&record->borrower, 0);
+    record->direct = record->begun = record->idle = false;
     record->told = DIST_OK;
     record->limit_ns = UINT64_MAX;
     record->now_ns = 0;
@@ -90,18 +92,23 @@ void dist__record_enter_light(struct dist__record *record, const struct dist__li
     record->light = light;
 }
 
+/* Of a thread that is pinned for good. */
+static _Thread_local const struct dist__affinity *pinned_from;
+
+void dist__thread_is_pinned(const struct dist__affinity *before) { pinned_from = before; }
+
 const struct dist__affinity *dist__record_affinity(void) {
     for (const struct dist__record *r = current; r; r = r->caller)
         if (r->before_pin.is_set) return &r->before_pin;
-    return NULL;
+    return pinned_from;
 }
 
 void dist__record_leave(struct dist__record *record) {
     current = record->outer;
     /* other workers leave when the call may have returned and the arena may be gone */
-    if (record->company == DIST__ALONE) dist__arena_leave(record);
-    free(record->named);
-    free(record->scratch);
+    if (record->block && record->company == DIST__ALONE) dist__arena_leave(record);
+    if (record->named) free(record->named); /* mostly not: a call each for a task of a few ns */
+    if (record->scratch) free(record->scratch);
 }
 
 void *dist__record_scratch(struct dist__record *record, size_t size) {
@@ -159,10 +166,10 @@ int dist_fail_at(size_t k, int code, const char *format, ...) {
 }
 
 int dist_failure(void) { return current ? current->code : 0; }
-size_t dist_index(void) { return current ? current->first + current->index : 0; }
+size_t dist_index(void) { return current ? dist__record_index(current) : 0; }
 const char *dist_name(void) {
     if (!current) return NULL;
-    return current->names ? current->names[current->index] : current->name;
+    return current->names ? current->names[dist_index()] : current->name;
 }
 unsigned dist_attempt(void) { return current ? current->attempt : 0; }
 unsigned dist_worker(void) { return current ? current->worker : 0; }
@@ -175,9 +182,16 @@ static uint64_t mix(uint64_t x) {
     return x ^ x >> 31;
 }
 
+static const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
+
+static uint64_t base_of(uint64_t seed, uint64_t index) {
+    return mix(mix(seed + golden) + (index + 1) * golden);
+}
+
+static uint64_t draw(uint64_t base, uint64_t count) { return mix(base + (count + 1) * golden); }
+
 uint64_t dist__random_of(uint64_t seed, uint64_t index, uint64_t count) {
-    const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
-    return mix(mix(mix(seed + golden) + (index + 1) * golden) + (count + 1) * golden);
+    return draw(base_of(seed, index), count);
 }
 
 /* Forgets what was drawn for another item or attempt. */
@@ -186,16 +200,17 @@ static void begin_random(struct dist__record *record) {
     record->random_index = record->index;
     record->random_attempt = record->attempt;
     record->random_count = record->nested_count = 0;
+    record->random_base = base_of(record->seed, dist__record_index(record));
 }
 
 uint64_t dist__random_nested_seed(struct dist__record *caller) {
     if (!caller) return 0;
     begin_random(caller);
-    return dist__random_of(caller->seed, caller->first + caller->index, ~caller->nested_count++);
+    return draw(caller->random_base, ~caller->nested_count++);
 }
 
 uint64_t dist_random(void) {
     if (!current) return 0;
     begin_random(current);
-    return dist__random_of(current->seed, current->first + current->index, current->random_count++);
+    return draw(current->random_base, current->random_count++);
 }

@@ -24,8 +24,9 @@ struct dist__light;
 /* One for each worker of a call, on that worker's stack. The thread that runs the task is the
  * only one that reads or writes it. */
 struct dist__record {
-    size_t index;       /* of the item, or of the chunk's first item */
-    size_t first;       /* dist_index() of the batch's item 0 */
+    size_t index;       /* of the item, or of the chunk's first item; */
+    size_t scale;       /* times this for the task: items of a block that is one here, else 1; */
+    size_t first;       /* plus this: dist_index() of the batch's item 0 */
     int code;           /* from dist_fail, 0 if it was not called; else `message` is valid */
     dist_status status; /* of an error with that code: DIST_FAILED, or DIST_NOMEM by dist_alloc */
     unsigned place;     /* in the call: of the worker's ring, claim and so on */
@@ -44,6 +45,7 @@ struct dist__record {
     uint64_t nested_count; /* calls made from them */
     size_t random_index;
     unsigned random_attempt;
+    uint64_t random_base; /* of seed and index: valid with random_index */
 
     struct dist_arena *arena;         /* of the call, or NULL */
     unsigned char *block, *block_end; /* of the arena: taken for this worker and not yet used */
@@ -51,10 +53,13 @@ struct dist__record {
 
     /* Of a call that is looked after (control.h); else control and state are NULL. */
     struct dist__control *control;
-    void *state;       /* by worker_init */
+    void *state;             /* by worker_init */
     struct dist__hand *hand; /* of a worker of a pool; else NULL */
+    _Atomic(uint32_t)
+        borrower;      /* the thread that has the hand while the task waits for a call; 0 */
     bool direct;       /* the thread is the call's supervisor too, and tells itself */
     bool begun;        /* worker_init has run, worker_exit has not */
+    bool idle;         /* its task has ended, and it waits for the supervisor */
     dist_status told;  /* why dist_cancelled() said yes to this attempt; DIST_OK: it did not */
     uint64_t began_ns; /* the attempt, if it is timed */
     uint64_t limit_ns; /* when it is late; UINT64_MAX: never */
@@ -62,11 +67,11 @@ struct dist__record {
     uint64_t now_ns;   /* when it ended, for the start of the next one; 0: look again */
     struct dist__affinity before_pin;
 
-    struct dist__meter *meter; /* NULL: nothing is measured */
-    uint64_t cpu_ns;           /* of this thread, as of cpu_looked; */
-    uint64_t cpu_looked;       /* a time; 0: never */
-    uint64_t metered_ns;       /* when the last task ended, */
-    bool follows;              /* and the next one follows at once */
+    struct dist__meter *meter;       /* NULL: nothing is measured */
+    uint64_t cpu_ns;                 /* of this thread, as of cpu_looked; */
+    uint64_t cpu_looked;             /* a time; 0: never */
+    uint64_t metered_ns;             /* when the last task ended, */
+    bool follows;                    /* and the next one follows at once */
     const struct dist__light *light; /* the light job that runs; else NULL */
     uintptr_t base;                  /* where the stack of this thread's outermost record is */
 
@@ -82,6 +87,11 @@ struct dist__record {
                                         * gone before this one (.abandon) */
     char message[DIST__MESSAGE_SIZE];
 };
+
+/* What dist_index() tells. */
+static inline size_t dist__record_index(const struct dist__record *record) {
+    return record->first + record->index * record->scale;
+}
 
 /* Makes another record, or none, the current one. */
 void dist__record_switch(struct dist__record *record);
@@ -104,8 +114,11 @@ void dist__record_enter_light(struct dist__record *record, const struct dist__li
 /* A number that depends on all three and shows no pattern. */
 uint64_t dist__random_of(uint64_t seed, uint64_t index, uint64_t count);
 
-/* The CPUs that threads started now may use, if this thread is pinned for the call it works in;
- * NULL: those of this thread. */
+/* This thread has been pinned, and stays so. */
+void dist__thread_is_pinned(const struct dist__affinity *before);
+
+/* The CPUs that threads started now may use, if this thread is pinned, for good or for the call it
+ * works in; NULL: those of this thread. */
 const struct dist__affinity *dist__record_affinity(void);
 
 /* The seed of the next call made from inside `caller` without one; 0 if that is NULL. */

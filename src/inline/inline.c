@@ -8,12 +8,18 @@ static unsigned one(const struct dist__record *caller) {
     return 1;
 }
 
-/* In a pool one call runs at a time: it has one worker, whose state no two tasks use at once. */
+/* In a pool one call runs at a time: it has one worker, whose state no two tasks use at once. A call
+ * below a task of the pool, from whatever thread, has its turn while that task waits. */
 static dist_status run(struct dist__batch *batch) {
     if (!batch->pool) return dist__run_here(batch, NULL);
-    pthread_mutex_lock(&batch->pool->alone_lock);
+    struct dist__record *lender = dist__hand_lender(batch->pool);
+    bool again;
+    if (!lender) pthread_mutex_lock(&batch->pool->alone_lock);
+    else
+        while (!dist__hand_borrow(lender, &again)) poll(NULL, 0, 1);
     dist_status status = dist__run_here(batch, &batch->pool->alone);
-    pthread_mutex_unlock(&batch->pool->alone_lock);
+    if (lender) dist__hand_return(lender, again);
+    else pthread_mutex_unlock(&batch->pool->alone_lock);
     return status;
 }
 

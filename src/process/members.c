@@ -12,9 +12,10 @@
 #include <unistd.h>
 
 enum {
-    POLL_MS = 2,          /* between looks where the kernel has no pidfd */
-    GRACE_NS = 200000000, /* between SIGTERM and SIGKILL */
-    SOON_NS = 1000000     /* between looks at a worker of a pool that should leave the call */
+    POLL_MS = 2,           /* between looks where the kernel has no pidfd */
+    GRACE_NS = 200000000,  /* between SIGTERM and SIGKILL */
+    SOON_NS = 1000000,     /* between looks at a worker of a pool that should leave the call, */
+    PATIENCE_NS = 50000000 /* until it is taken for one that is stuck, in its init perhaps */
 };
 
 /* ------------------------------------------------------------------ forking */
@@ -200,7 +201,9 @@ static bool lost_pidfd(struct dist__supervisor *s, nfds_t count) {
     bool lost = false;
     for (nfds_t k = 0; k < count; k++)
         lost |= (s->polled[DIST__CONTROL_FDS + k].revents & POLLNVAL) != 0;
-    for (unsigned place = 0; lost && place < s->width; place++) s->member[place].pidfd = -1;
+    for (unsigned place = 0; lost && place < s->width; place++)
+        if (s->staff) dist__seats_unwatch(s, place);
+        else s->member[place].pidfd = -1;
     return lost;
 }
 
@@ -236,8 +239,13 @@ void dist__member_wait(struct dist__supervisor *s, uint64_t until_ns) {
     for (unsigned place = 0, k = 0; place < s->width; place++) {
         const struct dist__member *m = &s->member[place];
         if (!m->pid) continue;
-        bool tells = asked && m->pidfd >= 0;
-        if (tells ? polled[k++].revents == 0 : !has_ended(s, place)) continue;
+        if (asked && m->pidfd >= 0 && polled[k++].revents == 0) continue;
+        /* asked again: somebody may have closed the pidfd, and opened something else */
+        if (!has_ended(s, place)) {
+            if (asked && s->staff) dist__seats_unwatch(s, place);
+            else if (asked) s->member[place].pidfd = -1;
+            continue;
+        }
         any = true;
         explained |= bury(s, place);
     }
@@ -272,6 +280,15 @@ static uint64_t next_limit(const struct dist__supervisor *s) {
     return least > 0 ? dist__after(dist__now_ns(), least) : UINT64_MAX;
 }
 
+/* The call has ended, and a worker of a pool has not left though it runs no attempt. */
+static uint64_t await_leaving(struct dist__supervisor *s, unsigned place, uint64_t now) {
+    if (s->over_ns == 0) s->over_ns = now;
+    if (now - s->over_ns < PATIENCE_NS || has_ended(s, place) || !dist__seats_condemn(s, place))
+        return now + SOON_NS;
+    end_member(&s->member[place]);
+    return s->member[place].kill_ns;
+}
+
 /* Looks at one worker; returns when to look again. */
 static uint64_t enforce(struct dist__supervisor *s, unsigned place, uint64_t now) {
     struct dist__member *m = &s->member[place];
@@ -284,7 +301,7 @@ static uint64_t enforce(struct dist__supervisor *s, unsigned place, uint64_t now
     uint64_t word, limit = dist__verdict_limit(&s->call.region.verdict[place], &word);
     bool runs = word % DIST__ATTEMPT_STATES == DIST__ATTEMPT_RUNS;
     bool over = s->staff && dist__control_has_ended(s->call.batch->control);
-    if (over && !runs) return now + SOON_NS; /* it leaves by itself */
+    if (over && !runs) return await_leaving(s, place, now);
     if (now < limit && !over) return limit;
     /* it may have died in time, and nobody has come to bury it yet */
     if (has_ended(s, place) || !dist__verdict_condemn(&s->call.region.verdict[place], word))

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum {
-    CALM_DEATHS = 4,     /* in a row without a task, before a number waits for its next worker */
+    CALM_DEATHS = 4,     /* in a row before any task, and a number waits for its next worker, */
     MOST_PAUSE_MS = 100, /* from 1 ms on, doubled each time */
     LOOK_MS = 100,       /* at a host that the kernel gives no pidfd for */
     SUCCESSION_MS = 1000 /* for workers of a nursery that was killed */
@@ -24,15 +24,15 @@ enum {
 struct child {
     pid_t pid; /* 0: none */
     uint64_t generation;
-    uint64_t tasks;       /* of its number, when it was born */
-    unsigned barren;      /* deaths in a row without a task */
+    uint64_t begun;       /* calls of its number, when it was born */
+    unsigned barren;      /* deaths in a row that no task can explain */
     uint64_t earliest_ns; /* of the next birth */
 };
 
 struct nursery {
     struct dist__staff *staff;
     struct child *child;
-    pid_t host;
+    pid_t host, parent; /* the same, or 0 for the latter: in another pid namespace */
     int line, host_fd, signal_fd;
 };
 
@@ -42,30 +42,38 @@ static void leave_to_worker(const struct nursery *n) {
     if (n->signal_fd >= 0) close(n->signal_fd);
 }
 
-static uint64_t tasks_of(const struct nursery *n, unsigned k) {
+static uint64_t begun_by(const struct nursery *n, unsigned k) {
     /* relaxed: a number to look at */
-    return atomic_load_explicit(&n->staff->life[k].tasks, memory_order_relaxed);
+    return atomic_load_explicit(&n->staff->life[k].begun, memory_order_relaxed);
 }
 
 static void give_birth(struct nursery *n, unsigned k) {
     struct child *child = &n->child[k];
     pid_t self = getpid();
-    child->generation++;
-    child->tasks = tasks_of(n, k);
+    child->generation = dist__life_next(&n->staff->life[k]);
+    child->begun = begun_by(n, k);
     pid_t pid = fork();
     if (pid == 0) {
         leave_to_worker(n);
         dist__resident_main(n->staff, k, child->generation, self);
     }
-    if (pid > 0) child->pid = pid;
-    else child->earliest_ns = dist__now_ns() + MOST_PAUSE_MS * UINT64_C(1000000);
+    if (pid > 0) {
+        child->pid = pid;
+        return;
+    }
+    dist__life_end(&n->staff->life[k], child->generation, 0); /* none is to be expected */
+    child->earliest_ns = dist__now_ns() + MOST_PAUSE_MS * UINT64_C(1000000);
+}
+
+static bool is_closing(const struct nursery *n) {
+    /* relaxed: a fact by itself */
+    return atomic_load_explicit(&n->staff->office->closing, memory_order_relaxed) != 0;
 }
 
 static bool is_wanted(const struct nursery *n, unsigned k) {
-    const struct dist__office *office = n->staff->office;
-    /* relaxed, both: facts by themselves */
-    return !atomic_load_explicit(&office->closing, memory_order_relaxed) &&
-           k < atomic_load_explicit(&office->size, memory_order_relaxed);
+    /* relaxed: a fact by itself */
+    return !is_closing(n) &&
+           k < atomic_load_explicit(&n->staff->office->size, memory_order_relaxed);
 }
 
 /* Fills the numbers that are empty. Returns for how many milliseconds to sleep; -1: for ever. */
@@ -90,11 +98,13 @@ static int32_t status_of(const siginfo_t *info) {
  * if it finds it LIVE afterwards. */
 static void bury(struct nursery *n, unsigned k, const siginfo_t *info) {
     struct child *child = &n->child[k];
-    dist__life_end(&n->staff->life[k], child->generation, status_of(info));
+    struct dist__life *life = &n->staff->life[k];
+    dist__bell_must_ring(&life->asleep); /* nobody sleeps there any more */
+    dist__life_end(life, child->generation, status_of(info));
     dist__mail_inherit(n->staff, k, child->generation, child->pid, status_of(info));
     waitpid(child->pid, NULL, 0);
     child->pid = 0;
-    bool idle = tasks_of(n, k) == child->tasks;
+    bool idle = begun_by(n, k) == child->begun;
     bool well = info->si_code == CLD_EXITED && info->si_status == 0;
     child->barren = idle && !well ? child->barren + 1 : 0;
     child->earliest_ns = 0;
@@ -137,6 +147,12 @@ static int enforce_mail(const struct nursery *n, int timeout_ms) {
     return timeout_ms;
 }
 
+/* Workers that somebody has stopped are to end, too. */
+static void wake_all(const struct nursery *n) {
+    for (unsigned k = 0; k < n->staff->room; k++)
+        if (n->child[k].pid) kill(n->child[k].pid, SIGCONT);
+}
+
 /* Sleeps; true: the host is gone. */
 static bool sleep_until_needed(const struct nursery *n, int timeout_ms) {
     struct pollfd polled[] = {{.fd = n->line, .events = POLLIN},
@@ -149,7 +165,7 @@ static bool sleep_until_needed(const struct nursery *n, int timeout_ms) {
     if (polled[1].revents & POLLIN && read(n->signal_fd, signals, sizeof signals) < 0) {
     } /* whatever they say, all children are looked at */
     ssize_t got = polled[0].revents ? read(n->line, bytes, sizeof bytes) : 1;
-    return got == 0 || polled[2].revents || (n->host_fd < 0 && getppid() != n->host);
+    return got == 0 || polled[2].revents || (n->host_fd < 0 && getppid() != n->parent);
 }
 
 /* Keeps nothing of the host's but what workers need. */
@@ -162,8 +178,11 @@ static void become_nursery(struct nursery *n) {
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     n->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-    n->host_fd = dist__pidfd_open(n->host);
-    if (getppid() != n->host && getppid() != 0) _exit(0);
+    n->parent = getppid();
+    if (n->parent != n->host && n->parent != 0) _exit(0);
+    n->host_fd = n->parent ? dist__pidfd_open(n->parent) : -1;
+    if (getppid() != n->parent) _exit(0); /* then it may be another process's */
+    prctl(PR_SET_PDEATHSIG, SIGCONT);     /* if somebody has stopped it, it must end all the same */
     prctl(PR_SET_NAME, "dist-nursery");
     __fpurge(stdout); /* the host has it too */
     __fpurge(stderr);
@@ -171,33 +190,32 @@ static void become_nursery(struct nursery *n) {
 }
 
 /* Of a worker that another nursery had. */
-static void inherit_mail(const struct nursery *n, unsigned k) {
+static void inherit_mail(const struct nursery *n, unsigned k, uint64_t generation) {
     struct dist__life *life = &n->staff->life[k];
-    /* relaxed, both: the one is the last one's, the other it has written just now, or seen */
-    int32_t pid = atomic_load_explicit(&life->pid, memory_order_relaxed);
-    int32_t status = atomic_load_explicit(&life->status, memory_order_relaxed);
-    dist__mail_inherit(n->staff, k, n->child[k].generation, pid, status);
+    int status = SIGKILL;
+    dist__life_status(life, generation, &status);
+    dist__mail_inherit(n->staff, k, generation, dist__life_pid(life), status);
 }
 
 /* The nursery before this one has died, and the kernel kills its workers: they may still run for a
  * moment. */
-static void succeed(struct nursery *n, unsigned k) {
+static void succeed(const struct nursery *n, unsigned k) {
     struct dist__life *life = &n->staff->life[k];
     uint64_t word = dist__life_read(life);
-    n->child[k].generation = word / DIST__LIFE_STATES;
+    uint64_t generation = word / DIST__LIFE_STATES;
     if (word % DIST__LIFE_STATES != DIST__LIFE_LIVE) {
-        inherit_mail(n, k);
+        inherit_mail(n, k, generation);
         return;
     }
-    int fd = dist__pidfd_open(atomic_load_explicit(&life->pid, memory_order_relaxed));
+    int fd = dist__pidfd_open(dist__life_pid(life));
     if (fd >= 0) {
         poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, SUCCESSION_MS);
         close(fd);
     } else if (errno != ESRCH) {
         poll(NULL, 0, LOOK_MS);
     }
-    dist__life_end(life, n->child[k].generation, SIGKILL);
-    inherit_mail(n, k);
+    dist__life_end(life, generation, SIGKILL);
+    inherit_mail(n, k, generation);
 }
 
 _Noreturn void dist__nursery_main(struct dist__staff *staff, pid_t host, int line) {
@@ -209,8 +227,8 @@ _Noreturn void dist__nursery_main(struct dist__staff *staff, pid_t host, int lin
     for (;;) {
         bool any = bury_all(&n);
         int timeout_ms = enforce_mail(&n, fill(&n));
-        /* relaxed: a fact by itself */
-        if (!any && atomic_load_explicit(&staff->office->closing, memory_order_relaxed)) end(&n);
+        if (is_closing(&n) && !any) end(&n);
+        if (is_closing(&n)) wake_all(&n);
         if (sleep_until_needed(&n, timeout_ms)) end(&n);
     }
 }

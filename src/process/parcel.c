@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "staff.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { LINE = 64 };
@@ -102,7 +103,7 @@ static void pack_tasks(struct layout *to, const struct dist__batch *from, struct
     for (size_t i = 0; i < from->n; i++) {
         dist_task task = from->tasks[i];
         task.name = copy_text(to, task.name);
-        task.arg = copy(to, task.arg, 1, task.arg_size);
+        if (task.arg_size) task.arg = copy(to, task.arg, 1, task.arg_size); /* else as ctx is */
         task.result = copy(to, task.result, 1, dist__batch_result_size(from, i));
         if (tasks) tasks[i] = task;
     }
@@ -153,6 +154,15 @@ static struct dist__parcel *lay_out(struct layout *to, const struct dist__batch 
     return parcel;
 }
 
+/* What the host looks up in it must not be where tasks may write. */
+static bool keep_offsets(struct dist__region *region, size_t n) {
+    if (!region->offset) return true;
+    size_t *own = malloc(n * sizeof *own);
+    if (own) memcpy(own, region->offset, n * sizeof *own);
+    region->offset = own;
+    return own != NULL;
+}
+
 dist_status dist__parcel_pack(struct dist__staff *staff, struct dist__region *region,
                               const struct dist__batch *from, struct dist__parcel **packed) {
     struct layout to = {.base = NULL};
@@ -167,9 +177,11 @@ dist_status dist__parcel_pack(struct dist__staff *staff, struct dist__region *re
         return dist__refuse(DIST_NOMEM, 0, "no memory to share %zu bytes with the pool", size);
     to = (struct layout){.base = base};
     struct dist__parcel *parcel = lay_out(&to, from, staff->room, region);
+    parcel->region = *region;
     region->base = base;
     region->size = size;
-    parcel->size = size;
+    if (!keep_offsets(region, from->n))
+        return dist__refuse(DIST_NOMEM, 0, "no memory for the results of %zu tasks", from->n);
     parcel->batch.caller = NULL;
     parcel->batch.job = NULL;
     parcel->batch.control = NULL;
@@ -178,8 +190,7 @@ dist_status dist__parcel_pack(struct dist__staff *staff, struct dist__region *re
     return DIST_OK;
 }
 
-void dist__parcel_seal(struct dist__parcel *parcel, const struct dist__control *control,
-                       const struct dist__region *region) {
+void dist__parcel_seal(struct dist__parcel *parcel, const struct dist__control *control) {
     memcpy(&parcel->control, control, sizeof *control);
     struct dist__control *c = &parcel->control;
     /* the host's, and the host ends the call when they say so */
@@ -187,7 +198,6 @@ void dist__parcel_seal(struct dist__parcel *parcel, const struct dist__control *
     c->cancel = c->stopped = NULL;
     c->opts.arena = NULL;
     c->land = NULL, c->heard_of = NULL, c->observe = NULL, c->self = NULL;
-    c->waiting = NULL, c->started = NULL, c->next_in_pool = NULL;
+    c->waiting = NULL, c->started = NULL;
     c->batch = NULL;
-    parcel->region = *region;
 }

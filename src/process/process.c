@@ -158,18 +158,23 @@ static void join_control(struct dist__supervisor *s, struct dist__control *contr
 
 /* Comes into the pool. */
 static dist_status enter(struct dist__supervisor *s) {
-    s->fork_error = EAGAIN;
-    if (!dist__seats_open(s)) return refuse_without_workers(s);
+    dist_status refused = dist__seats_open(s);
+    if (refused || !dist__seats_are_open(s)) return refused;
     if (s->call.batch->each_worker)
         for (unsigned k = 0; k < s->call.batch->n; k++)
             dist__member_note_lost(s, (struct dist__span){k, k + 1});
-    dist__parcel_seal(s->parcel, s->call.batch->control, &s->call.region);
+    dist__parcel_seal(s->parcel, s->call.batch->control);
     return DIST_OK;
 }
 
 static void close_region(struct dist__supervisor *s) {
-    if (!s->staff) dist__region_close(&s->call.region);
-    else if (s->parcel) dist__staff_give(s->staff, s->parcel, s->parcel->size);
+    struct dist__region *region = &s->call.region;
+    if (!s->staff) {
+        dist__region_close(region);
+        return;
+    }
+    if (region->base) dist__staff_give(s->staff, region->base, region->size);
+    free(region->offset);
 }
 
 static dist_status run(struct dist__batch *batch) {
@@ -178,7 +183,6 @@ static dist_status run(struct dist__batch *batch) {
     dist_status status = prepare(&s, batch);
     if (!status && control) join_control(&s, control);
     if (!status && s.staff) status = enter(&s);
-    bool entered = !status && s.staff;
     bool cancelled = !status && control && dist__control_check(control);
     if (!status && !cancelled && !first_worker(&s)) status = refuse_without_workers(&s);
     if (!status) {
@@ -187,7 +191,7 @@ static dist_status run(struct dist__batch *batch) {
         dist__collect_all(&s);
     }
     if (control && control->desk) dist__control_leave_desk(control);
-    if (entered) dist__seats_close(&s);
+    if (!status && s.staff) dist__seats_close(&s);
     close_region(&s);
     free(s.member);
     free(s.polled);

@@ -21,6 +21,7 @@ struct resident {
     struct dist__staff *staff;
     unsigned number;
     uint64_t generation;
+    pid_t nursery;
     struct dist__hand hand;
     struct dist__life *life;
     uint64_t left;  /* tasks before it is replaced; UINT64_MAX: any number */
@@ -80,6 +81,9 @@ static void pause_looking(void) {
 
 static bool must_leave(void) {
     const struct dist__office *office = self.staff->office;
+    /* it would have died with its nursery, had no task changed its user id; its number is another's
+     * now */
+    if (getppid() != self.nursery) _exit(1);
     /* relaxed, both: facts by themselves */
     return self.left == 0 || atomic_load_explicit(&office->closing, memory_order_relaxed) ||
            self.number >= atomic_load_explicit(&office->size, memory_order_relaxed);
@@ -116,15 +120,22 @@ static enum work await_work(unsigned *slot, uint64_t *word, uint32_t *cell) {
 }
 
 /* With .workers fewer than the pool has, so many may come in. */
-static bool enter(struct dist__slot *slot) {
-    /* relaxed, both: a number; the seat publishes the call */
-    if (atomic_fetch_sub_explicit(&slot->vacant, 1, memory_order_relaxed) > 0) return true;
-    atomic_fetch_add_explicit(&slot->vacant, 1, memory_order_relaxed);
-    return false;
+static bool sit_down(unsigned k) {
+    uint32_t chairs = self.staff->slot[k].chairs;
+    return !chairs || dist__chair_take(dist__chairs_of(self.staff, k), chairs, self.number);
 }
 
-static void make_room(struct dist__slot *slot) {
-    atomic_fetch_add_explicit(&slot->vacant, 1, memory_order_relaxed); /* see above */
+/* Leaves the seat: for good, or until it is its turn again. From then on the call may be over, and
+ * its memory another's: what is touched here belongs to the pool. */
+static void leave_seat(unsigned k, bool comes_back) {
+    struct dist__slot *slot = &self.staff->slot[k];
+    struct dist__seat *seat = dist__seat_of(self.staff, self.number, k);
+    const struct dist__file *bell = &self.staff->bell[k];
+    uint64_t ticket = comes_back ? dist__staff_ticket(self.staff) : 0;
+    dist__chair_give(dist__chairs_of(self.staff, k), slot->chairs, self.number);
+    if (!dist__seat_leave(seat, self.generation, ticket))
+        for (;;) pause(); /* it is condemned */
+    if (dist__bell_must_ring(&slot->asleep)) dist__bell_ring(bell->fd, bell->id);
 }
 
 /* ------------------------------------------------------------------ a call */
@@ -148,8 +159,6 @@ static uint64_t resident_bytes(void) {
 
 static void count_tasks(uint64_t tasks) {
     size_t most = self.hand.pool->opts.worker_memory;
-    /* relaxed: one writer, and a number to look at */
-    atomic_fetch_add_explicit(&self.life->tasks, tasks, memory_order_relaxed);
     if (self.left != UINT64_MAX) self.left -= tasks < self.left ? tasks : self.left;
     if (most && resident_bytes() > most) self.left = 0;
 }
@@ -160,18 +169,14 @@ static bool has_done_enough(uint64_t tasks) {
     return must_yield();
 }
 
-/* The end of its work for a call, or, if there is more, for now: others have their turn. */
-static void leave_seat(struct dist__seat *seat, struct dist__slot *slot, bool more,
-                       const struct dist__control *control) {
-    dist__worker_flush();
-    make_room(slot);
-    if (more && !must_leave()) dist__seat_invite(seat, dist__staff_ticket(self.staff));
-    else dist__seat_leave(seat);
-    if (dist__bell_must_ring(&control->desk->asleep)) dist__control_ring(control);
+/* Its worker_init has run: if it dies now, that is not why. */
+static void has_begun(void) {
+    /* relaxed: one writer, and a number to look at */
+    atomic_fetch_add_explicit(&self.life->begun, 1, memory_order_relaxed);
 }
 
-static void work_for(struct dist__slot *slot, struct dist__seat *seat) {
-    const struct dist__parcel *parcel = slot->parcel;
+static void work_for(unsigned k) {
+    const struct dist__parcel *parcel = self.staff->slot[k].parcel;
     struct dist__batch batch = parcel->batch;
     struct dist__control control;
     memcpy(&control, &parcel->control, sizeof control);
@@ -180,6 +185,7 @@ static void work_for(struct dist__slot *slot, struct dist__seat *seat) {
     batch.arena = dist__arena_see(&parcel->arena);
     struct dist__process_call call = {.batch = &batch,
                                       .region = parcel->region,
+                                      .has_begun = has_begun,
                                       .has_done_enough = has_done_enough,
                                       .most_tasks = &self.left};
     struct dist__record record;
@@ -190,15 +196,16 @@ static void work_for(struct dist__slot *slot, struct dist__seat *seat) {
     bool more = dist__worker_work(&call, self.number, &record);
     dist__arena_leave(&record);
     dist__record_leave(&record);
-    leave_seat(seat, slot, more, &control);
+    dist__worker_flush();
+    leave_seat(k, more && !must_leave());
 }
 
+/* There was an invitation. */
 static void accept(unsigned k, uint64_t word) {
-    struct dist__slot *slot = &self.staff->slot[k];
     struct dist__seat *seat = dist__seat_of(self.staff, self.number, k);
-    if (!enter(slot)) dist__seat_revoke(seat, word); /* there are enough */
-    else if (dist__seat_take(seat, word, self.generation)) work_for(slot, seat);
-    else make_room(slot);
+    if (!dist__seat_take(seat, word, self.generation)) return;
+    if (sit_down(k)) work_for(k);
+    else leave_seat(k, false); /* there are enough */
 }
 
 /* Follows one invitation, or runs one item. False: it is to leave. */
@@ -230,6 +237,7 @@ _Noreturn void dist__resident_main(struct dist__staff *staff, unsigned number, u
     self = (struct resident){.staff = staff,
                              .number = number,
                              .generation = generation,
+                             .nursery = getppid(),
                              .hand = {.pool = staff->pool, .number = number},
                              .life = &staff->life[number],
                              .left = opts->tasks_per_worker ? opts->tasks_per_worker : UINT64_MAX};

@@ -12,9 +12,12 @@
 #include <unistd.h>
 
 enum {
-    OBITUARY_NS = 200000000, /* from a worker's end until the nursery has told how */
-    DESERTED_NS = 1000000000 /* without any worker, and the call gives up */
+    OBITUARY_NS = 1000000000,  /* from a worker's end until the nursery has told how */
+    OBITUARY_LOOK_NS = 50000,  /* between looks whether it has */
+    UNATTENDED_NS = 100000000, /* without a worker in the call, before their lives are doubted */
+    DESERTED_NS = 1000000000   /* without any worker, and the call gives up; */
 };
+static const uint64_t EXPECTED_NS = 10000000000; /* if some are on their way: so long */
 
 static struct dist__seat *seat_of(const struct dist__supervisor *s, unsigned place) {
     return dist__seat_of(s->staff, place, s->slot);
@@ -24,25 +27,37 @@ static struct dist__slot *slot_of(const struct dist__supervisor *s) {
     return &s->staff->slot[s->slot];
 }
 
-bool dist__seats_open(struct dist__supervisor *s) {
-    if (!dist__staff_is_alive(s->staff)) return false;
-    s->slot = dist__staff_take_slot(s->staff);
+static bool is_taken(uint64_t word) {
+    return dist__seat_state(word) == DIST__SEAT_TAKEN ||
+           dist__seat_state(word) == DIST__SEAT_CONDEMNED;
+}
+
+bool dist__seats_are_open(const struct dist__supervisor *s) { return s->slot < s->staff->slots; }
+
+dist_status dist__seats_open(struct dist__supervisor *s) {
+    struct dist__control *control = s->call.batch->control;
+    s->slot = s->staff->slots;
+    s->fork_error = EAGAIN;
+    if (!dist__staff_is_alive(s->staff))
+        return dist__refuse(DIST_SYSTEM, s->fork_error, "the pool's workers cannot be started");
+    s->slot = dist__staff_take_slot(s->staff, control);
+    if (!dist__seats_are_open(s)) return DIST_OK;
     struct dist__slot *slot = slot_of(s);
     slot->parcel = s->parcel;
-    /* relaxed: published by the seats */
-    atomic_store_explicit(&slot->vacant, (int32_t)s->call.batch->workers, memory_order_relaxed);
-    struct dist__control *control = s->call.batch->control;
-    int bell = s->staff->bell[s->slot];
+    slot->chairs = s->call.batch->workers < s->width ? s->call.batch->workers : 0;
+    struct dist__file bell = s->staff->bell[s->slot];
+    if (!dist__file_is_open(bell)) return DIST_OK; /* then it is done without */
     uint64_t rung;
-    if (bell >= 0 && read(bell, &rung, sizeof rung) < 0) {
+    if (read(bell.fd, &rung, sizeof rung) < 0) {
     } /* of the call before; there is nothing in it now */
     /* relaxed: a ring that meets the old one is one in vain */
-    atomic_store_explicit(&control->bell_file, dist__file_id(bell), memory_order_relaxed);
-    dist__control_set_bell(control, bell);
-    return true;
+    atomic_store_explicit(&control->bell_file, bell.id, memory_order_relaxed);
+    dist__control_set_bell(control, bell.fd);
+    return DIST_OK;
 }
 
 void dist__seats_close(struct dist__supervisor *s) {
+    if (!dist__seats_are_open(s)) return;
     dist__control_set_bell(s->call.batch->control, -1);
     dist__staff_give_slot(s->staff, s->slot);
 }
@@ -80,8 +95,11 @@ static bool anything_for(struct dist__supervisor *s, unsigned place) {
     return dist__due_count(s->call.region.due) > 0 || !dist__member_cursor_at_end(s);
 }
 
-/* A worker that is to do its own part has been told to leave. */
+/* With each_worker: those that have been told to leave will not do their own part. */
 static void end_if_resized(struct dist__supervisor *s, unsigned size) {
+    for (unsigned k = size; k < s->width; k++)
+        if (dist__seat_revoke(seat_of(s, k), dist__seat_read(seat_of(s, k))))
+            dist__member_note_lost(s, (struct dist__span){k, k + 1});
     dist_error why = {.status = DIST_STATE, .message = "the pool has fewer workers now"};
     for (size_t k = 0; k < s->lost_count; k++)
         if (s->lost[k].begin >= size) dist__control_end(s->call.batch->control, &why);
@@ -92,6 +110,12 @@ static void revoke_all(struct dist__supervisor *s) {
         dist__seat_revoke(seat_of(s, k), dist__seat_read(seat_of(s, k)));
 }
 
+/* For how many workers there is room. */
+static unsigned vacant_places(const struct dist__supervisor *s) {
+    unsigned chairs = slot_of(s)->chairs;
+    return chairs ? dist__chair_count(dist__chairs_of(s->staff, s->slot), chairs) : s->width;
+}
+
 void dist__seats_invite(struct dist__supervisor *s) {
     hand_out_lost(s);
     bool own = s->call.batch->each_worker;
@@ -100,10 +124,8 @@ void dist__seats_invite(struct dist__supervisor *s) {
         return;
     }
     uint64_t ticket = dist__staff_ticket(s->staff);
-    unsigned size = office_size(s->staff), woken = 0;
-    if (own && s->lost_count) end_if_resized(s, size);
-    /* relaxed: at worst one comes in vain, or a little later */
-    int32_t vacant = atomic_load_explicit(&slot_of(s)->vacant, memory_order_relaxed);
+    unsigned size = office_size(s->staff), vacant = vacant_places(s), woken = 0;
+    if (own) end_if_resized(s, size);
     for (unsigned k = 0; k < size && vacant > 0; k++) {
         struct dist__seat *seat = seat_of(s, k);
         if (dist__seat_state(dist__seat_read(seat)) != DIST__SEAT_FREE || !anything_for(s, k))
@@ -111,7 +133,7 @@ void dist__seats_invite(struct dist__supervisor *s) {
         dist__verdict_reset(&s->call.region.verdict[k]);
         dist__seat_invite(seat, ticket);
     }
-    for (unsigned k = 0; k < size && woken < (unsigned)vacant; k++)
+    for (unsigned k = 0; k < size && woken < vacant; k++)
         if (dist__seat_state(dist__seat_read(seat_of(s, k))) == DIST__SEAT_INVITED)
             woken += dist__staff_wake(s->staff, k);
 }
@@ -122,33 +144,55 @@ void dist__seats_invite(struct dist__supervisor *s) {
 static void welcome(struct dist__supervisor *s, unsigned place, uint64_t generation) {
     struct dist__life *life = &s->staff->life[place];
     struct dist__member *m = &s->member[place];
-    *m = (struct dist__member){.pidfd = -1, .generation = generation};
-    /* relaxed: it is this generation's if that is LIVE before and after */
-    m->pid = atomic_load_explicit(&life->pid, memory_order_relaxed);
+    *m = (struct dist__member){.pid = dist__life_pid(life), .pidfd = -1, .generation = generation};
     int fd = dist__pidfd_open(m->pid);
-    if (dist__life_read(life) == generation * DIST__LIFE_STATES + DIST__LIFE_LIVE) m->pidfd = fd;
-    else if (fd >= 0) close(fd);
+    if (dist__life_read(life) == generation * DIST__LIFE_STATES + DIST__LIFE_LIVE) {
+        m->pidfd = fd;
+        m->file_id = dist__file_id(fd);
+    } else if (fd >= 0) {
+        close(fd);
+    }
 }
 
 static void dismiss(struct dist__member *m) {
-    if (m->pidfd >= 0) close(m->pidfd);
+    dist__file_close(&(struct dist__file){m->pidfd, m->file_id});
     *m = (struct dist__member){.pid = 0, .pidfd = -1};
+}
+
+/* What the board says, and if it has nothing happened for a while, what the kernel says: a nursery
+ * that somebody has stopped cannot tell of deaths. */
+static bool lives(struct dist__life *life, bool doubted) {
+    uint64_t word = dist__life_read(life);
+    if (word % DIST__LIFE_STATES != DIST__LIFE_LIVE) return false;
+    if (!doubted) return true;
+    int fd = dist__pidfd_open(dist__life_pid(life));
+    if (fd < 0) return errno != ESRCH;
+    bool ended = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) > 0;
+    close(fd);
+    return !ended;
 }
 
 /* Is nobody there, and has nobody been for a while? Then the system has no room for workers. */
 static bool is_deserted(struct dist__supervisor *s) {
-    bool any = false;
-    for (unsigned k = 0; k < s->width && !any; k++)
-        any = dist__life_read(&s->staff->life[k]) % DIST__LIFE_STATES == DIST__LIFE_LIVE;
-    any = dist__staff_is_alive(s->staff) && any;
     uint64_t now = dist__now_ns();
+    bool any = false;
+    for (unsigned k = 0; k < s->width && !any; k++) any = s->member[k].pid != 0;
+    if (any || s->attended_ns == 0) s->attended_ns = now;
+    bool doubted = now - s->attended_ns > UNATTENDED_NS;
+    if (doubted) dist__staff_prod(s->staff);
+    for (unsigned k = 0; k < s->width && !any; k++) any = lives(&s->staff->life[k], doubted);
+    any = dist__staff_is_alive(s->staff) && any;
     if (any) s->deserted_ns = 0;
     else if (s->deserted_ns == 0) s->deserted_ns = now;
-    return !any && now - s->deserted_ns > DESERTED_NS;
+    if (any || now - s->deserted_ns <= DESERTED_NS) return false;
+    for (unsigned k = 0; k < s->width && !any; k++)
+        any = dist__life_is_expected(&s->staff->life[k]);
+    return !any || now - s->deserted_ns > EXPECTED_NS;
 }
 
 void dist__seats_refresh(struct dist__supervisor *s) {
     s->live = 0;
+    dist__bell_arm(&slot_of(s)->asleep); /* whoever leaves from now on wakes this thread */
     if (is_deserted(s)) {
         s->fork_error = EAGAIN;
         revoke_all(s);
@@ -156,7 +200,7 @@ void dist__seats_refresh(struct dist__supervisor *s) {
     for (unsigned k = 0; k < s->width; k++) {
         uint64_t word = dist__seat_read(seat_of(s, k));
         struct dist__member *m = &s->member[k];
-        bool taken = dist__seat_state(word) == DIST__SEAT_TAKEN;
+        bool taken = is_taken(word);
         if (m->pid && (!taken || m->generation != dist__seat_number(word))) dismiss(m);
         if (taken && !m->pid) welcome(s, k, dist__seat_number(word));
         s->live += dist__seat_state(word) != DIST__SEAT_FREE;
@@ -164,28 +208,36 @@ void dist__seats_refresh(struct dist__supervisor *s) {
 }
 
 static bool has_ended(const struct dist__member *m) {
-    return m->pidfd >= 0 && poll(&(struct pollfd){.fd = m->pidfd, .events = POLLIN}, 1, 0) > 0;
+    return m->pidfd >= 0 && poll(&(struct pollfd){.fd = m->pidfd, .events = POLLIN}, 1, 0) > 0 &&
+           dist__file_is_open((struct dist__file){m->pidfd, m->file_id});
 }
 
+/* One that has left before it died took nothing with it, and the seat may be another's by now. */
 bool dist__seats_is_dead(const struct dist__supervisor *s, unsigned place) {
     const struct dist__member *m = &s->member[place];
     uint64_t word = dist__life_read(&s->staff->life[place]);
-    return dist__life_is_over(word, m->generation) || has_ended(m);
+    if (!dist__life_is_over(word, m->generation) && !has_ended(m)) return false;
+    word = dist__seat_read(seat_of(s, place));
+    return is_taken(word) && dist__seat_number(word) == m->generation;
+}
+
+void dist__seats_unwatch(struct dist__supervisor *s, unsigned place) {
+    struct dist__member *m = &s->member[place];
+    dist__file_close(&(struct dist__file){m->pidfd, m->file_id});
+    m->pidfd = -1;
 }
 
 struct dist__exit dist__seats_end_of(const struct dist__supervisor *s, unsigned place) {
     struct dist__life *life = &s->staff->life[place];
-    uint64_t dead = s->member[place].generation * DIST__LIFE_STATES + DIST__LIFE_DEAD, word;
-    uint64_t limit = dist__now_ns() + OBITUARY_NS;
-    while ((word = dist__life_read(life)) < dead && dist__now_ns() < limit) {
-        poll(NULL, 0, 1);
+    uint64_t generation = s->member[place].generation, limit = dist__now_ns() + OBITUARY_NS;
+    const struct timespec look = {.tv_nsec = OBITUARY_LOOK_NS};
+    while (!dist__life_is_over(dist__life_read(life), generation) && dist__now_ns() < limit) {
+        ppoll(NULL, 0, &look, NULL);
+        if (limit - dist__now_ns() < OBITUARY_NS / 2) dist__staff_prod(s->staff);
         dist__staff_is_alive(s->staff);
     }
-    /* relaxed: its own as long as the next one has not died too */
-    int status = atomic_load_explicit(&life->status, memory_order_relaxed);
-    uint64_t born = dead - DIST__LIFE_DEAD + DIST__LIFE_STATES + DIST__LIFE_LIVE; /* the next */
-    bool known = (word == dead || word == born) && dist__life_read(life) == word;
-    struct dist__exit end = {.known = known};
+    int status;
+    struct dist__exit end = {.known = dist__life_status(life, generation, &status)};
     if (end.known && WIFSIGNALED(status)) end.signal = WTERMSIG(status);
     else if (end.known) end.exit_code = WEXITSTATUS(status);
     return end;
@@ -194,9 +246,12 @@ struct dist__exit dist__seats_end_of(const struct dist__supervisor *s, unsigned 
 void dist__seats_clear(struct dist__supervisor *s, unsigned place) {
     dismiss(&s->member[place]);
     dist__claim_set(&s->call.region.claim[place], DIST__IDLE);
-    /* it had counted itself in */
-    atomic_fetch_add_explicit(&slot_of(s)->vacant, 1, memory_order_relaxed); /* see resident.c */
-    dist__seat_leave(seat_of(s, place));
+    dist__chair_give(dist__chairs_of(s->staff, s->slot), slot_of(s)->chairs, place);
+    dist__seat_clear(seat_of(s, place));
+}
+
+bool dist__seats_condemn(struct dist__supervisor *s, unsigned place) {
+    return dist__seat_condemn(seat_of(s, place), s->member[place].generation);
 }
 
 void dist__seats_withdraw(struct dist__supervisor *s) {

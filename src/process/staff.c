@@ -6,14 +6,19 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MORE_SLOTS = 8 }; /* than workers: calls that wait for their turn */
-static const size_t LEAST_HEAP = (size_t)1 << 24, MOST_HEAP = (size_t)1 << 36;
+enum {
+    MORE_SLOTS = 8,         /* than workers: calls that wait for their turn */
+    SLOT_LOOK_NS = 10000000 /* between looks whether a call without a slot has ended */
+};
+static const size_t LEAST_HEAP = (size_t)1 << 22, MOST_HEAP = (size_t)1 << 36;
 static const size_t KEPT = (size_t)1 << 30; /* larger parcels give their pages back */
 
 /* ------------------------------------------------------------------ memory and slots */
@@ -38,12 +43,19 @@ static unsigned free_slot(const struct dist__staff *staff) {
     return slot;
 }
 
-unsigned dist__staff_take_slot(struct dist__staff *staff) {
+/* With the lock held: until a slot is free, or it is time to look around. */
+static void await_slot(struct dist__staff *staff) {
+    uint64_t until_ns = dist__now_ns() + SLOT_LOOK_NS;
+    struct timespec until = {(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
+    pthread_cond_timedwait(&staff->changed, &staff->lock, &until);
+}
+
+unsigned dist__staff_take_slot(struct dist__staff *staff, struct dist__control *control) {
     pthread_mutex_lock(&staff->lock);
     unsigned slot;
-    while ((slot = free_slot(staff)) == staff->slots)
-        pthread_cond_wait(&staff->changed, &staff->lock);
-    staff->used[slot] = true;
+    while ((slot = free_slot(staff)) == staff->slots && !dist__control_check(control))
+        await_slot(staff);
+    if (slot < staff->slots) staff->used[slot] = true;
     pthread_mutex_unlock(&staff->lock);
     return slot;
 }
@@ -85,22 +97,55 @@ static int start_nursery(struct dist__staff *staff) {
         return error;
     }
     staff->nursery = pid;
-    staff->nursery_fd = dist__pidfd_open(pid);
-    staff->line = line[0];
+    staff->nursery_fd = dist__file_of(dist__pidfd_open(pid));
+    staff->line = dist__file_of(line[0]);
     return 0;
 }
 
+static int pidfd_of_nursery(const struct dist__staff *staff) {
+    return dist__file_is_open(staff->nursery_fd) ? staff->nursery_fd.fd : -1;
+}
+
 static void bury_nursery(struct dist__staff *staff) {
-    dist__reap(staff->nursery, staff->nursery_fd);
-    if (staff->nursery_fd >= 0) close(staff->nursery_fd);
-    close(staff->line);
+    dist__reap(staff->nursery, pidfd_of_nursery(staff));
+    dist__file_close(&staff->nursery_fd);
+    dist__file_close(&staff->line);
     staff->nursery = 0;
+}
+
+void dist__staff_prod(struct dist__staff *staff) {
+    pthread_mutex_lock(&staff->lock);
+    if (staff->nursery) dist__kill(staff->nursery, pidfd_of_nursery(staff), SIGCONT);
+    pthread_mutex_unlock(&staff->lock);
+}
+
+/* Is it still the worker that has had this pid, and not somebody with the same? */
+static bool is_worker(pid_t pid, unsigned number) {
+    char path[32], name[32], text[32];
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    snprintf(name, sizeof name, "dist-prc-%u\n", number % 1000000); /* see dist__thread_name */
+    dist__read_file(path, text, sizeof text);
+    return strcmp(text, name) == 0;
+}
+
+/* A host that adopts orphans has those that its nursery left; nobody else would wait for them. */
+static void reap_orphans(struct dist__staff *staff) {
+    int adopts = 0;
+    if (getpid() != 1 && (prctl(PR_GET_CHILD_SUBREAPER, &adopts) || !adopts)) return;
+    for (unsigned k = 0; k < staff->room; k++) {
+        if (dist__life_read(&staff->life[k]) % DIST__LIFE_STATES != DIST__LIFE_LIVE) continue;
+        pid_t pid = dist__life_pid(&staff->life[k]);
+        if (is_worker(pid, k)) dist__reap(pid, -1);
+    }
 }
 
 /* Its workers die with it, by PR_SET_PDEATHSIG; a new one takes their numbers when they have. */
 bool dist__staff_is_alive(struct dist__staff *staff) {
     pthread_mutex_lock(&staff->lock);
-    if (staff->nursery && dist__has_ended(staff->nursery)) bury_nursery(staff);
+    if (staff->nursery && dist__has_ended(staff->nursery)) {
+        bury_nursery(staff);
+        reap_orphans(staff);
+    }
     if (!staff->nursery) start_nursery(staff);
     bool alive = staff->nursery != 0;
     pthread_mutex_unlock(&staff->lock);
@@ -117,19 +162,20 @@ static bool lay_out(struct dist__staff *staff) {
     staff->life = dist__heap_take(&staff->heap, staff->room * sizeof *staff->life);
     staff->slot = dist__heap_take(&staff->heap, staff->slots * sizeof *staff->slot);
     staff->seat = dist__heap_take(&staff->heap, seats * sizeof *staff->seat);
+    staff->chair = dist__heap_take(&staff->heap, seats * sizeof *staff->chair);
     staff->used = calloc(staff->slots, sizeof *staff->used);
     staff->bell = malloc(staff->slots * sizeof *staff->bell);
-    if (!staff->office || !staff->life || !staff->slot || !staff->seat) return false;
-    if (!staff->used || !staff->bell) return false;
-    for (unsigned k = 0; k < staff->slots; k++)
-        staff->bell[k] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    for (unsigned k = 0; staff->bell && k < staff->slots; k++)
+        staff->bell[k] = dist__file_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!staff->office || !staff->life || !staff->slot || !staff->seat || !staff->chair ||
+        !staff->used || !staff->bell)
+        return false;
     dist__mail_open(staff);
     return true;
 }
 
 static void free_staff(struct dist__staff *staff) {
-    for (unsigned k = 0; staff->bell && k < staff->slots; k++)
-        if (staff->bell[k] >= 0) close(staff->bell[k]);
+    for (unsigned k = 0; staff->bell && k < staff->slots; k++) dist__file_close(&staff->bell[k]);
     dist__mail_close(staff);
     dist__heap_close(&staff->heap);
     pthread_mutex_destroy(&staff->lock);
@@ -139,8 +185,17 @@ static void free_staff(struct dist__staff *staff) {
     free(staff);
 }
 
+static void make_lock(struct dist__staff *staff) {
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&staff->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&staff->lock, NULL);
+}
+
 static dist_status check(const struct dist_pool *pool) {
-    if (pool->opts.strict && !dist__single_threaded())
+    if (pool->opts.strict && dist__thread_count() != 1)
         return dist__refuse(DIST_STATE, 0, "strict: other threads run in this process");
     return DIST_OK;
 }
@@ -153,8 +208,7 @@ dist_status dist__staff_open(struct dist_pool *pool) {
     staff->pool = pool;
     staff->room = pool->workers;
     staff->slots = pool->workers + MORE_SLOTS;
-    pthread_mutex_init(&staff->lock, NULL);
-    pthread_cond_init(&staff->changed, NULL);
+    make_lock(staff);
     dist__arena_share();
     pool->birth = dist__arena_birth();
     if (!lay_out(staff)) {
@@ -168,20 +222,24 @@ dist_status dist__staff_open(struct dist_pool *pool) {
     if (!error) return DIST_OK;
     pool->team = NULL;
     free_staff(staff);
-    return dist__refuse(DIST_SYSTEM, error, "fork: %s", strerror(error));
+    return dist__refuse(DIST_SYSTEM, error, "no process for a pool: %s", strerror(error));
+}
+
+static void tell_nursery(const struct dist__staff *staff) {
+    if (dist__file_is_open(staff->line) &&
+        send(staff->line.fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+    } /* if its buffer is full it has enough to read */
 }
 
 void dist__staff_tell_nursery(struct dist__staff *staff) {
     pthread_mutex_lock(&staff->lock);
-    if (staff->nursery && send(staff->line, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-    } /* if its buffer is full it has enough to read */
+    if (staff->nursery) tell_nursery(staff);
     pthread_mutex_unlock(&staff->lock);
 }
 
 /* The nursery and all workers are to look around. */
 static void tell_all(struct dist__staff *staff) {
-    ssize_t sent = send(staff->line, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)sent; /* if its buffer is full it has enough to read */
+    tell_nursery(staff);
     for (unsigned k = 0; k < staff->room; k++) dist__staff_wake(staff, k);
 }
 
@@ -201,6 +259,8 @@ void dist__staff_end(struct dist_pool *pool) {
     /* relaxed: see above */
     atomic_store_explicit(&staff->office->closing, 1, memory_order_relaxed);
     tell_all(staff);
+    dist__staff_prod(staff);
     if (staff->nursery) bury_nursery(staff);
+    reap_orphans(staff); /* if it was not the last to go */
     free_staff(staff);
 }

@@ -22,9 +22,10 @@ struct dist__office {                      /* shared; made before the nursery is
     alignas(64) _Atomic(uint64_t) tickets; /* drawn; host and workers */
 };
 
-struct dist__slot {              /* shared */
-    struct dist__parcel *parcel; /* host, while all its seats are FREE; published by the seats */
-    _Atomic(int32_t) vacant;     /* workers that may still come in; see .workers */
+struct dist__slot { /* shared; the first two: host, while all seats are FREE; published by them */
+    struct dist__parcel *parcel;
+    uint32_t chairs;                      /* see .workers; 0: one for each worker of the pool */
+    alignas(64) _Atomic(uint32_t) asleep; /* the host's thread is, or will be; see note.h */
 };
 
 struct dist__staff {
@@ -36,21 +37,27 @@ struct dist__staff {
     struct dist__office *office;
     struct dist__life *life; /* one for each worker */
     struct dist__slot *slot;
-    struct dist__seat *seat; /* slots of worker 0, slots of worker 1 ... */
-    int *bell;               /* one for each slot, inherited by all; -1: none */
-    struct dist__mail *mail; /* single items; NULL: there is no memory for them */
+    struct dist__seat *seat;   /* slots of worker 0, slots of worker 1 ... */
+    struct dist__chair *chair; /* `room` of slot 0, of slot 1 ... */
+    struct dist__mail *mail;   /* single items; NULL: there is no memory for them */
+
+    struct dist__file *bell; /* one for each slot, inherited by all; fd -1: none */
 
     /* The host's own. */
     pthread_mutex_t lock; /* over all that follows, and the heap */
     pthread_cond_t changed;
     bool *used; /* slots */
     pid_t nursery;
-    int nursery_fd, line; /* its pidfd, and a socket: its end tells the other side's death */
+    struct dist__file nursery_fd, line; /* its pidfd, and a socket: its end tells the host's */
 };
 
 static inline struct dist__seat *dist__seat_of(const struct dist__staff *staff, unsigned worker,
                                                unsigned slot) {
     return &staff->seat[(size_t)worker * staff->slots + slot];
+}
+
+static inline struct dist__chair *dist__chairs_of(const struct dist__staff *staff, unsigned slot) {
+    return &staff->chair[(size_t)slot * staff->room];
 }
 
 static inline uint64_t dist__staff_ticket(const struct dist__staff *staff) {
@@ -66,12 +73,15 @@ void dist__staff_end(struct dist_pool *pool);
 /* Host: is the nursery there? If not, another is made. False: it cannot be had. */
 bool dist__staff_is_alive(struct dist__staff *staff);
 
+/* Has the nursery go on if somebody has stopped it. */
+void dist__staff_prod(struct dist__staff *staff);
+
 /* Memory for a call. NULL: there is none. */
 void *dist__staff_take(struct dist__staff *staff, size_t bytes);
 void dist__staff_give(struct dist__staff *staff, void *memory, size_t bytes);
 
-/* A slot for a call, waited for. */
-unsigned dist__staff_take_slot(struct dist__staff *staff);
+/* A slot for a call, waited for; if the call ends before there is one: staff->slots. */
+unsigned dist__staff_take_slot(struct dist__staff *staff, struct dist__control *control);
 void dist__staff_give_slot(struct dist__staff *staff, unsigned slot);
 
 /* The nursery is to look around. */
@@ -91,8 +101,6 @@ _Noreturn void dist__resident_main(struct dist__staff *staff, unsigned number, u
  */
 
 struct dist__parcel { /* shared: what a worker needs to know of a call */
-    size_t size;      /* of its memory */
-    unsigned slot;
     struct dist__batch batch;
     struct dist__control control;
     struct dist__region region;
@@ -105,14 +113,15 @@ dist_status dist__parcel_pack(struct dist__staff *staff, struct dist__region *re
                               const struct dist__batch *batch, struct dist__parcel **parcel);
 
 /* Tells its workers what has been decided about the control since. */
-void dist__parcel_seal(struct dist__parcel *parcel, const struct dist__control *control,
-                       const struct dist__region *region);
+void dist__parcel_seal(struct dist__parcel *parcel, const struct dist__control *control);
 
 /* ------------------------------------------------------------------ seats.c: the members of a call
  */
 
-/* What members.c does for workers that are forked, done with those of a pool. */
-bool dist__seats_open(struct dist__supervisor *s);
+/* What members.c does for workers that are forked, done with those of a pool. open: DIST_OK too if
+ * the call has ended while it waited for a slot, which it then has not. */
+dist_status dist__seats_open(struct dist__supervisor *s);
+bool dist__seats_are_open(const struct dist__supervisor *s);
 void dist__seats_close(struct dist__supervisor *s);
 void dist__seats_invite(struct dist__supervisor *s);
 
@@ -122,7 +131,13 @@ void dist__seats_refresh(struct dist__supervisor *s);
 /* Nobody shall come any more: takes the invitations back, and counts who is left. */
 void dist__seats_withdraw(struct dist__supervisor *s);
 bool dist__seats_is_dead(const struct dist__supervisor *s, unsigned place);
+
+/* Closes its pidfd. */
+void dist__seats_unwatch(struct dist__supervisor *s, unsigned place);
 struct dist__exit dist__seats_end_of(const struct dist__supervisor *s, unsigned place);
 void dist__seats_clear(struct dist__supervisor *s, unsigned place);
+
+/* The call has ended, and its worker has not left. True: now it will not come to another one. */
+bool dist__seats_condemn(struct dist__supervisor *s, unsigned place);
 
 #endif

@@ -9,9 +9,9 @@
 struct dist__member { /* a worker, seen from its parent */
     pid_t pid;        /* 0: none */
     int pidfd;
-    bool late;           /* its attempt was, so it is being killed */
-    uint64_t kill_ns;    /* after SIGTERM: when SIGKILL follows; 0: neither */
-    uint64_t generation; /* of a worker of a pool */
+    bool late;                    /* its attempt was, so it is being killed */
+    uint64_t kill_ns;             /* after SIGTERM: when SIGKILL follows; 0: neither */
+    uint64_t generation, file_id; /* of a worker of a pool, and of its pidfd */
 };
 
 struct dist__supervisor {
@@ -30,7 +30,9 @@ struct dist__supervisor {
     struct dist__staff *staff;
     struct dist__parcel *parcel;
     unsigned slot;
+    uint64_t attended_ns; /* when it last had a worker, or its first look */
     uint64_t deserted_ns; /* since when its pool has had no worker; 0: it has some */
+    uint64_t over_ns;     /* when it was first found to be over with a worker between two items */
 };
 
 /* ------------------------------------------------------------------ members.c: births and deaths

@@ -276,6 +276,7 @@ bool dist__worker_work(struct dist__process_call *call, unsigned place,
     uint64_t begin, end, want = 1;
     bool enough = false;
     if (control && !dist__worker_begin(control, record)) return false;
+    if (call->has_begun) call->has_begun();
     if (dist__claim_read(claim, &begin, &end) == DIST__HELD) {
         run(call, (struct dist__span){begin, end}, record);
         enough = has_done_enough(call, end - begin);

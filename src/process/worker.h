@@ -14,6 +14,7 @@ struct dist__process_call { /* the parent's view; workers have it as of their fo
 
     /* Of a worker of a pool; NULL: the process ends with the call. After a hand-out of so many
      * tasks: true if the worker should leave the call for now. */
+    void (*has_begun)(void); /* it is ready for its first task */
     bool (*has_done_enough)(uint64_t tasks);
     const uint64_t *most_tasks; /* that it may still run; UINT64_MAX: any number */
 };

@@ -48,6 +48,13 @@ static inline bool dist__deque_seems_empty(const struct dist__deque *deque) {
     return top >= atomic_load_explicit(&deque->bottom, memory_order_seq_cst);
 }
 
+/* Anybody: how many there are; a hint. */
+static inline int64_t dist__deque_count(const struct dist__deque *deque) {
+    /* relaxed, both: a hint */
+    int64_t top = atomic_load_explicit(&deque->top, memory_order_relaxed);
+    return atomic_load_explicit(&deque->bottom, memory_order_relaxed) - top;
+}
+
 /* Owner: what pop would return, if no thief takes it first; NULL: nothing. */
 static inline void *dist__deque_newest(const struct dist__deque *deque) {
     /* relaxed, all: the owner's own stores; pop decides */
@@ -55,6 +62,16 @@ static inline void *dist__deque_newest(const struct dist__deque *deque) {
     if (atomic_load_explicit(&deque->top, memory_order_relaxed) >= bottom) return NULL;
     struct dist__deque_block *block = atomic_load_explicit(&deque->block, memory_order_relaxed);
     return atomic_load_explicit(dist__deque_slot(block, bottom - 1), memory_order_relaxed);
+}
+
+/* Anybody: what a steal might return, a hint; NULL: nothing. What it points to may be gone by now.
+ */
+static inline void *dist__deque_oldest(const struct dist__deque *deque) {
+    /* acquire: pairs with [top]; the slot, pairs with [push]; the block, pairs with [grow] */
+    int64_t top = atomic_load_explicit(&deque->top, memory_order_acquire);
+    if (top >= atomic_load_explicit(&deque->bottom, memory_order_acquire)) return NULL;
+    struct dist__deque_block *block = atomic_load_explicit(&deque->block, memory_order_acquire);
+    return atomic_load_explicit(dist__deque_slot(block, top), memory_order_relaxed);
 }
 
 /* Owner: the slot for the next element; NULL: full. */

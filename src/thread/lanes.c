@@ -15,8 +15,9 @@ enum {
     BATCH = 128,      /* free jobs that go from thread to thread at once */
     IN_A_ROW = 64,    /* jobs of one lane, before another one's turn */
     FEW = 64,         /* jobs in one tick; if there are more, a further thread is of no use */
-    PAUSES = 32,      /* between two looks at lanes that were empty: about a microsecond */
-    POLLS = 20,       /* such looks before it gives up */
+    PAUSES = 32,      /* between two looks at the lanes: about a microsecond */
+    POLLS = 20,       /* looks at empty lanes before a thread gives up */
+    STREAK = 16,      /* jobs in a row that their owner has taken back */
     WAKES = 2         /* of a tick, if nothing gets on */
 };
 
@@ -24,9 +25,13 @@ struct lane {
     struct dist__deque deque;                    /* of light jobs */
     alignas(DIST__CACHE_LINE) struct lane *next; /* all lanes there ever were; never unlinked */
     _Atomic(bool) taken;                         /* by a living thread [taken] */
-    bool serves;                                 /* owner only, as what follows */
-    struct dist__light *free;                    /* jobs for reuse */
+    _Atomic(bool) hot; /* owner sets, the watch resets: its only job is the owner's to run */
+    _Atomic(uint32_t) submitted; /* owner writes: how many so far */
+    unsigned streak;             /* owner only: jobs that it has taken back, one after the other */
+    bool serves;                 /* owner only, as what follows */
+    struct dist__light *free;    /* jobs for reuse */
     unsigned free_count;
+    alignas(DIST__CACHE_LINE) uint32_t seen; /* the watch's own: `submitted`, at its last look */
 };
 
 static _Atomic(struct lane *) lanes; /* publishes them [lanes] */
@@ -49,15 +54,13 @@ static _Atomic(int) serving;                           /* threads that do [servi
 
 /* The watch's own, of its last look. */
 static struct {
-    uint64_t taken, cpu_ns;
+    uint64_t submitted, taken, cpu_ns;
     bool ready;
 } seen;
 
 static _Thread_local struct lane *self __attribute__((tls_model("initial-exec")));
 static pthread_key_t key;
-static int cpus; /* as of the first lane */
-static pthread_once_t key_once = PTHREAD_ONCE_INIT;
-static bool has_key;
+static _Atomic(bool) has_key;
 
 /* ------------------------------------------------------------------ lanes */
 
@@ -78,10 +81,12 @@ static void thread_ends(void *lane) {
     give_back(lane);
 }
 
-static void make_key(void) {
-    has_key = pthread_key_create(&key, thread_ends) == 0;
-    cpus = (int)dist__cpus_cached();
-    dist__ticks_per_us();
+/* Before the first call, so that no fork comes in the middle of it: see begin() in thread.c. */
+__attribute__((constructor)) static void make_key(void) {
+    /* relaxed, here and below: this thread is the only one; who finds it at the end of the program
+     * gives the key in vain */
+    atomic_store_explicit(&has_key, pthread_key_create(&key, thread_ends) == 0,
+                          memory_order_relaxed);
 }
 
 static struct lane *first_lane(void) {
@@ -99,6 +104,10 @@ static struct lane *new_lane(void) {
     }
     dist__deque_init(&lane->deque, block);
     atomic_init(&lane->taken, true);
+    atomic_init(&lane->submitted, 0);
+    atomic_init(&lane->hot, false);
+    lane->seen = 0;
+    lane->streak = 0;
     lane->serves = false;
     lane->free = NULL;
     lane->free_count = 0;
@@ -111,11 +120,13 @@ static struct lane *new_lane(void) {
 }
 
 static __attribute__((noinline)) struct lane *find_own_lane(void) {
-    pthread_once(&key_once, make_key);
+    dist__ticks_per_us();
     struct lane *lane = first_lane();
     while (lane && !take(lane)) lane = lane->next;
     if (!lane) lane = new_lane();
-    if (lane && has_key) pthread_setspecific(key, lane);
+    if (lane) lane->streak = 0;
+    if (lane && atomic_load_explicit(&has_key, memory_order_relaxed))
+        pthread_setspecific(key, lane);
     return self = lane;
 }
 
@@ -178,9 +189,24 @@ static void put(struct dist__light *light) {
 static int count_serving(void) { return atomic_load_explicit(&serving, memory_order_relaxed); }
 
 /* True: a job lies in a lane, perhaps one that has been begun. */
-static bool is_ready(void) {
+static bool is_any(void) {
     for (struct lane *lane = first_lane(); lane; lane = lane->next)
         if (!dist__deque_seems_empty(&lane->deque)) return true;
+    return false;
+}
+
+/* The jobs that are left to the owner of the lane, if there are no more of them. */
+static int64_t left_to_owner(struct lane *lane) {
+    /* relaxed: written before the push of the job that it is about */
+    return atomic_load_explicit(&lane->hot, memory_order_relaxed) ? 1 : 0;
+}
+
+/* The same, for a thread that wants to serve. */
+static bool is_ready(void) {
+    for (struct lane *lane = first_lane(); lane; lane = lane->next)
+        if (!dist__deque_seems_empty(&lane->deque) &&
+            dist__deque_count(&lane->deque) > left_to_owner(lane))
+            return true;
     return false;
 }
 
@@ -198,15 +224,9 @@ static bool is_active(void) {
 
 void dist__lanes_rest(void) {
     /* acquire: a thread that was serving before; pairs with [serving] */
-    if (!is_active() || is_ready() || atomic_load_explicit(&serving, memory_order_acquire)) return;
+    if (!is_active() || is_any() || atomic_load_explicit(&serving, memory_order_acquire)) return;
     if (atomic_exchange_explicit(&active, false, memory_order_seq_cst)) /* see above [active] */
         dist__pool_want(-(int)dist__turns_most());
-}
-
-void dist__lanes_revive(void) {
-    if (!is_ready()) return;
-    activate();
-    dist__pool_wake();
 }
 
 static bool push(struct lane *lane, struct dist__light *light) {
@@ -218,17 +238,32 @@ static bool push(struct lane *lane, struct dist__light *light) {
  * have enough to do, that will be put right by the next of them that is done, or by the watch. */
 static void call_for_help(const struct lane *lane) {
     int busy = count_serving();
-    if (busy == 0 || busy + (lane && lane->serves ? 0 : 1) < cpus) {
+    if (busy == 0 || busy + (lane && lane->serves ? 0 : 1) < (int)dist__cpus_cached()) {
         if (!dist__turn_is_free()) return; /* who gives one back then looks at the lanes */
         if (dist__pool_wake()) return;
     }
     if (!dist__watch_lanes()) dist__pool_wake();
 }
 
+/* An owner that has waited for each of its last jobs right away will most likely do so again:
+ * nobody is woken for its only job. If it does not, the watch notices. */
+static bool becomes_hot(struct lane *lane) {
+    bool hot = lane->streak >= STREAK && dist__deque_count(&lane->deque) == 0;
+    /* relaxed: the push publishes it */
+    if (left_to_owner(lane) != hot) atomic_store_explicit(&lane->hot, hot, memory_order_relaxed);
+    return hot;
+}
+
 static bool submit(struct dist__light *light) {
     struct lane *lane = own_lane();
-    if (!lane || !push(lane, light)) return false;
+    if (!lane) return false;
+    bool hot = becomes_hot(lane);
+    if (!push(lane, light)) return false;
+    /* relaxed, both: a number, and the owner's own */
+    uint32_t submitted = atomic_load_explicit(&lane->submitted, memory_order_relaxed);
+    atomic_store_explicit(&lane->submitted, submitted + 1, memory_order_relaxed);
     if (!is_active()) activate();
+    if (hot && dist__watch_lanes()) return true;
     if (!dist__pool_will_see()) call_for_help(lane);
     return true;
 }
@@ -246,15 +281,60 @@ static void drop_dead(struct lane *lane) {
 static bool take_back(struct dist__light *light) {
     struct lane *lane = self;
     if (!lane) return false;
-    if (dist__deque_newest(&lane->deque) != light) {
-        drop_dead(lane);
-        if (dist__deque_newest(&lane->deque) != light) return false;
-    }
-    return dist__deque_pop(&lane->deque) == light;
+    if (dist__deque_newest(&lane->deque) != light) drop_dead(lane);
+    bool taken =
+        dist__deque_newest(&lane->deque) == light && dist__deque_pop(&lane->deque) == light;
+    lane->streak = taken ? lane->streak + (lane->streak < STREAK) : 0;
+    return taken;
+}
+
+static void hand_over(void) {
+    struct lane *lane = self;
+    if (!lane || !left_to_owner(lane)) return;
+    lane->streak = 0;
+    /* relaxed: a thread that misses it is made up for by the watch, which is awake */
+    atomic_store_explicit(&lane->hot, false, memory_order_relaxed);
+    if (!dist__pool_will_see()) call_for_help(lane);
 }
 
 const struct dist__lanes dist__lanes = {
-    .get = get, .put = put, .submit = submit, .take_back = take_back};
+    .get = get, .put = put, .submit = submit, .take_back = take_back, .hand_over = hand_over};
+
+/* ------------------------------------------------------------------ before and after a shutdown */
+
+/* Drops what lies at the old end of lanes and needs nobody any more: their jobs have been run by
+ * those who waited for them. */
+static void sweep(void) {
+    for (struct lane *lane = first_lane(); lane; lane = lane->next) {
+        struct dist__light *oldest;
+        bool lost;
+        while ((oldest = dist__deque_oldest(&lane->deque)) &&
+               dist__phase_look(&oldest->word) & DIST__GONE) {
+            oldest = dist__deque_steal(&lane->deque, &lost);
+            if (oldest && dist__phase_look(&oldest->word) & DIST__GONE) {
+                if (dist__light_take(oldest)) put(oldest);
+            } else if (oldest && (!own_lane() || !push(self, oldest))) {
+                dist__light_hurry(oldest); /* it was another one; its thread begins it */
+            }
+        }
+    }
+}
+
+void dist__lanes_rest_all(void) {
+    if (is_active()) sweep();
+    dist__lanes_rest();
+}
+
+void dist__lanes_revive(void) {
+    sweep();
+    if (!is_any()) return;
+    /* relaxed: after the push that was just seen. Their owners have counted on the watch, which has
+     * been stopped */
+    for (struct lane *lane = first_lane(); lane; lane = lane->next)
+        atomic_store_explicit(&lane->hot, false, memory_order_relaxed);
+    activate();
+    dist__pool_wake();
+}
 
 /* ------------------------------------------------------------------ serving */
 
@@ -267,12 +347,13 @@ bool dist__lanes_begin(void) {
     return true;
 }
 
-/* Some jobs of a lane, one at least if there is one. Returns how many. */
+/* Some jobs of a lane. Returns how many. */
 static unsigned serve_lane(struct lane *lane, bool (*should_stop)(void)) {
     unsigned count = 0;
     do {
         struct dist__light *light;
         bool lost;
+        if (dist__deque_count(&lane->deque) <= left_to_owner(lane)) break;
         do light = dist__deque_steal(&lane->deque, &lost);
         while (!light && lost);
         if (!light) break;
@@ -283,18 +364,20 @@ static unsigned serve_lane(struct lane *lane, bool (*should_stop)(void)) {
 
 /* Where there are CPUs for it, it stays awake a little: jobs that come one by one are then found
  * some at a time, without their submitters being disturbed at each. */
-static bool may_wait(void) { return count_serving() <= cpus; }
+static bool may_wait(void) {
+    return dist__cpus_cached() > 1 && count_serving() <= (int)dist__cpus_cached();
+}
 
 void dist__lanes_serve(bool (*should_stop)(void)) {
     int cancel_state = dist__cancel_disable();
-    unsigned count, polls = 0;
+    unsigned polls = 0;
     do {
-        count = 0;
+        unsigned count = 0;
         for (struct lane *lane = first_lane(); lane; lane = lane->next)
             count += serve_lane(lane, should_stop);
         polls = count > 0 ? 0 : polls + 1;
-        for (int k = 0; k < PAUSES; k++) dist__cpu_pause();
-    } while (!should_stop() && (count > 0 || (polls < POLLS && may_wait())));
+        for (int k = 0; k < PAUSES && may_wait(); k++) dist__cpu_pause();
+    } while (!should_stop() && (polls == 0 || (polls < POLLS && may_wait())));
     dist__cancel_restore(cancel_state);
     self->serves = false;
 }
@@ -320,16 +403,41 @@ static uint64_t count_taken(void) {
     return taken;
 }
 
+/* Owners that leave their only job to itself, against what was expected of them. */
+static bool cool(void) {
+    bool any = false;
+    for (struct lane *lane = first_lane(); lane; lane = lane->next) {
+        uint32_t submitted = atomic_load_explicit(&lane->submitted, memory_order_relaxed);
+        bool left = left_to_owner(lane) && dist__deque_count(&lane->deque) > 0;
+        if (left && lane->seen == submitted) {
+            /* relaxed: the owner may set it again, and then it is looked at again */
+            atomic_store_explicit(&lane->hot, false, memory_order_relaxed);
+            any = true;
+        }
+        lane->seen = submitted;
+    }
+    return any;
+}
+
+static uint64_t count_submitted(void) {
+    uint64_t submitted = 0;
+    for (struct lane *lane = first_lane(); lane; lane = lane->next) /* relaxed: a number */
+        submitted += atomic_load_explicit(&lane->submitted, memory_order_relaxed);
+    return submitted;
+}
+
 bool dist__lanes_look(void) {
+    uint64_t submitted = count_submitted(), taken = count_taken(), since = taken - seen.taken;
+    bool again = is_any() || since > 0 || submitted != seen.submitted;
+    if (cool()) dist__pool_wake();
     bool ready = is_ready();
-    uint64_t taken = count_taken(), since = taken - seen.taken;
-    bool again = ready || since > 0;
     if (ready && seen.ready && since < FEW && dist__turn_is_free()) {
         uint64_t cpu_ns = dist__cpu_ns(CLOCK_PROCESS_CPUTIME_ID), used = cpu_ns - seen.cpu_ns;
-        bool idle = used < DIST__TICK_NS / 4 * 3 * (uint64_t)cpus;
+        bool idle = used < DIST__TICK_NS / 4 * 3 * dist__cpus_cached();
         for (int k = 0; k < (since == 0 ? WAKES : idle ? 1 : 0); k++) dist__pool_wake();
     }
     if (ready) seen.cpu_ns = dist__cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
+    seen.submitted = submitted;
     seen.taken = taken;
     seen.ready = ready;
     return again;
@@ -338,8 +446,7 @@ bool dist__lanes_look(void) {
 /* ------------------------------------------------------------------ the end */
 
 void dist__lanes_unload(void) {
-    if (has_key) pthread_key_delete(key);
-    has_key = false;
+    if (atomic_exchange_explicit(&has_key, false, memory_order_relaxed)) pthread_key_delete(key);
 }
 
 void dist__lanes_forget(void) {
@@ -348,6 +455,7 @@ void dist__lanes_forget(void) {
         dist__deque_init(&lane->deque,
                          atomic_load_explicit(&lane->deque.block, memory_order_relaxed));
         lane->serves = false;
+        atomic_init(&lane->hot, false);
         if (lane != self) atomic_init(&lane->taken, false);
     }
     store.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;

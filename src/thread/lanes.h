@@ -41,11 +41,12 @@ void dist__lanes_tell_on(void);
 /* The watch, each tick. True: there are jobs, or there were some since the last look. */
 bool dist__lanes_look(void);
 
-/* Before a thread of the pool sleeps, and before a shutdown: if there are no jobs, the lanes want
- * no threads any more. */
+/* Before a thread of the pool sleeps: if there are no jobs, the lanes want no threads any more. */
 void dist__lanes_rest(void);
 
-/* After a shutdown: jobs that were submitted meanwhile want threads again. */
+/* Before a shutdown: the same, after dropping what nobody needs. After it: jobs that were submitted
+ * meanwhile want threads again. */
+void dist__lanes_rest_all(void);
 void dist__lanes_revive(void);
 
 /* At dlclose: threads that end later must not come back here. */

@@ -67,9 +67,16 @@ static bool leaving(void) {
     return atomic_load_explicit(&self->leave, memory_order_acquire);
 }
 
+bool dist__pool_has_threads(void) { return load_int(&pool.live) > 0; }
+
 bool dist__pool_is_hot(void) {
     /* relaxed: a hint */
     return atomic_load_explicit(&pool.park.searching, memory_order_relaxed) > 0;
+}
+
+bool dist__pool_is_retiring(void) {
+    /* relaxed: a hint */
+    return atomic_load_explicit(&pool.retire, memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------ finding work */
@@ -443,7 +450,7 @@ void dist__pool_want(int threads) {
     /* acq_rel: against `retire`, so that the last call or the shutdown sees the other [retire] */
     int before = atomic_fetch_add_explicit(&pool.wanted, threads, memory_order_acq_rel);
     if (before + threads > 0) return;
-    if (atomic_load_explicit(&pool.retire, memory_order_relaxed) && /* a hint before the write */
+    if (dist__pool_is_retiring() && /* a hint before the write */
         atomic_exchange_explicit(&pool.retire, false, memory_order_acq_rel)) {
         if (self) send_away(false); /* it cannot wait for itself */
         else stop_if_unwanted(SHUTDOWN_NS);

@@ -36,8 +36,13 @@ bool dist__pool_will_see(void);
 /* Wakes or starts a thread. False: there is none to be had. */
 bool dist__pool_wake(void);
 
+bool dist__pool_has_threads(void);
+
 /* True if a thread is awake and looks for work: telling it costs no system call. */
 bool dist__pool_is_hot(void);
+
+/* A shutdown waits for the end of the calls that run. */
+bool dist__pool_is_retiring(void);
 
 /* Stops and joins all threads: now, or, if calls run, when the last of them ends. */
 void dist__pool_shutdown(void);

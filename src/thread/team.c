@@ -76,13 +76,14 @@ static struct dist__work *take(struct queue *queue) {
 
 static struct dist__work *next_work(struct team *team, struct member *member) {
     struct dist__work *work = take(&member->own);
-    if (work || member->hand.number >= size_of(team)) return work;
+    bool stays = team->ending || member->hand.number < size_of(team);
+    if (work || !stays) return work;
     work = take(&team->queue);
     if (work) add_queued(team, -1);
     return work;
 }
 
-static int start_another(struct team *team);
+static void rouse(struct team *team);
 
 static bool must_leave(const struct team *team, const struct member *member) {
     return team->ending || member->hand.number >= size_of(team);
@@ -103,7 +104,7 @@ static bool leave(struct team *team, struct member *member) {
     if (member->own.first || !must_leave(team, member)) return false;
     member->gone = true;
     team->active--;
-    if (team->queue.first) start_another(team);
+    if (team->queue.first) rouse(team); /* it may have been woken for that */
     return true;
 }
 
@@ -113,7 +114,8 @@ static void *member_main(void *arg) {
     const dist_opts *opts = &team->pool->opts;
     dist__thread_name("pool", member->hand.number);
     struct dist__affinity before;
-    if (opts->cpus) dist__pin(opts->cpus[member->hand.number % opts->n_cpus], &before);
+    if (opts->cpus && dist__pin(opts->cpus[member->hand.number % opts->n_cpus], &before))
+        dist__thread_is_pinned(&before);
     pthread_mutex_lock(&team->lock);
     for (;;) {
         struct dist__work *work = next_work(team, member);
@@ -162,17 +164,19 @@ static int start_member(struct team *team, struct member *member) {
     if (member->present && !member->gone) return 0;
     if (member->present) pthread_join(member->handle, NULL); /* it has done with the lock */
     member->gone = false;
-    int error = dist__thread_start_sized(&member->handle, member_main, member, NULL,
-                                         team->pool->opts.stack_size);
+    int error = dist__thread_start_sized(&member->handle, member_main, member,
+                                         dist__record_affinity(), team->pool->opts.stack_size);
     member->present = error == 0;
     team->active += member->present;
     return error;
 }
 
-/* With the lock held: one more, if there is room. 0, or an errno if there is none at all. */
+/* With the lock held: one more, if there is room. 0, or an errno if there is none at all. At the
+ * end those that are there do what is left: somebody joins them. */
 static int start_another(struct team *team) {
     int error = 0;
-    for (unsigned k = 0; team->active < size_of(team) && k < size_of(team); k++) {
+    bool room = !team->ending && team->active < size_of(team);
+    for (unsigned k = 0; room && k < size_of(team); k++) {
         struct member *member = member_of(team, k);
         if (member && member->present && !member->gone) continue;
         error = member ? start_member(team, member) : ENOMEM;
@@ -181,27 +185,67 @@ static int start_another(struct team *team) {
     return team->active ? 0 : error;
 }
 
+/* With the lock held: there is a work for one more. */
+static void rouse(struct team *team) {
+    if (team->idle) wake(team, team->idle);
+    else start_another(team);
+}
+
 /* ------------------------------------------------------------------ works */
 
 static void push(struct team *team, struct dist__work *work) {
     append(&team->queue, &work->node);
     add_queued(team, 1);
-    if (team->idle) wake(team, team->idle);
-    else start_another(team);
+    rouse(team);
 }
 
-static void push_to(struct team *team, struct member *member, struct dist__work *work) {
+/* 0, or an errno: it has no thread, and nothing is done. */
+static int push_to(struct team *team, unsigned number, struct dist__work *work) {
+    struct member *member = member_of(team, number);
+    int error = member ? start_member(team, member) : ENOMEM;
+    if (error) return error;
     append(&member->own, &work->node);
     if (member->idle) wake(team, member);
-    else start_member(team, member);
+    return 0;
 }
 
-void dist__team_submit(struct dist_pool *pool, struct dist__work *work, int number) {
+int dist__team_submit(struct dist_pool *pool, struct dist__work *(*next)(void *state, unsigned k),
+                      void *state, unsigned count, bool to_each) {
+    struct team *team = pool->team;
+    struct queue lost = {NULL, &lost.first};
+    int error = 0;
+    pthread_mutex_lock(&team->lock);
+    for (unsigned k = 0; k < count; k++) {
+        struct dist__work *work = next(state, k);
+        int failed = 0;
+        if (to_each) failed = push_to(team, k, work);
+        else push(team, work);
+        if (failed) append(&lost, &work->node), error = failed;
+    }
+    pthread_mutex_unlock(&team->lock);
+    for (struct dist__work *work; (work = take(&lost));) work->drop(work);
+    return error;
+}
+
+static struct dist__work *only(void *work, unsigned k) {
+    (void)k;
+    return work;
+}
+
+void dist__team_append(struct dist_pool *pool, struct dist__work *work) {
+    dist__team_submit(pool, only, work, 1, false);
+}
+
+void dist__team_give_back(struct dist_pool *pool, struct dist__work *work) {
     struct team *team = pool->team;
     pthread_mutex_lock(&team->lock);
-    struct member *member = number >= 0 ? member_of(team, (unsigned)number) : NULL;
-    if (member) push_to(team, member, work);
-    else push(team, work);
+    bool takes_another = !dist__record_current() && self->hand.number < size_of(team);
+    if (takes_another) {
+        append(&team->queue, &work->node);
+        add_queued(team, 1);
+    } else {
+        push(team, work);
+    }
     pthread_mutex_unlock(&team->lock);
 }
 
@@ -234,6 +278,23 @@ void dist__team_retract(struct dist_pool *pool, bool (*mine)(struct dist__work *
     for (struct dist__work *work; (work = take(&meant));) work->drop(work);
 }
 
+struct dist__work *dist__team_take(struct dist_pool *pool,
+                                   bool (*fit)(struct dist__work *work, void *state), void *state) {
+    struct team *team = pool->team;
+    struct dist__work *found = NULL;
+    pthread_mutex_lock(&team->lock);
+    struct queue all = team->queue;
+    if (!all.first) all.last = &all.first;
+    team->queue = (struct queue){NULL, &team->queue.first};
+    for (struct dist__work *work; (work = take(&all));) {
+        if (found || !fit(work, state)) append(&team->queue, &work->node);
+        else found = work;
+    }
+    if (found) add_queued(team, -1);
+    pthread_mutex_unlock(&team->lock);
+    return found;
+}
+
 /* ------------------------------------------------------------------ the team */
 
 static void free_team(struct team *team) {
@@ -258,7 +319,14 @@ static bool make_room(struct team *team, unsigned size) {
     return true;
 }
 
+static dist_status check_size(unsigned size) {
+    if (size <= DIST__POOL_MOST) return DIST_OK;
+    return dist__refuse(DIST_INVALID, 0, "workers: is %u, at most %d are possible", size,
+                        DIST__POOL_MOST);
+}
+
 dist_status dist__team_open(struct dist_pool *pool) {
+    if (check_size(pool->workers)) return DIST_INVALID;
     struct team *team = calloc(1, sizeof *team);
     if (!team || !make_room(team, pool->workers)) {
         free(team);
@@ -280,6 +348,7 @@ dist_status dist__team_open(struct dist_pool *pool) {
 }
 
 dist_status dist__team_resize(struct dist_pool *pool, unsigned workers) {
+    if (check_size(workers)) return DIST_INVALID;
     struct team *team = pool->team;
     pthread_mutex_lock(&team->lock);
     bool room = make_room(team, workers);

@@ -35,23 +35,23 @@ static bool opens_at_once(const struct dist__batch *batch) {
     return batch->workers_explicit || batch->kind == DIST__PAR_TASKS;
 }
 
+/* What is found out once: here, and not in the middle of a pool thread's search. No pthread_once:
+ * in the child of a fork that came in the middle of it, musl would wait for ever. */
 static void begin(void) {
-    dist__cpus_cached(); /* here, and not in the middle of a pool thread's search */
+    dist__cpus_cached();
     dist__ticks_per_us();
 }
 
-static pthread_once_t begun = PTHREAD_ONCE_INIT;
-
 static dist_status run(struct dist__batch *batch) {
     if (batch->control) {
-        pthread_once(&begun, begin);
+        begin();
         return dist__crew_run(batch);
     }
     if (batch->workers == 1) {
         run_alone(batch);
         return DIST_OK;
     }
-    pthread_once(&begun, begin);
+    begin();
     struct dist__caller *caller = dist__caller_self();
     bool at_once = opens_at_once(batch);
     uint32_t width = batch->workers <= DIST__POOL_MOST ? batch->workers : DIST__POOL_MOST + 1;
@@ -174,13 +174,20 @@ static struct dist__work *work_of(void *errand, unsigned k) {
     return work;
 }
 
+static bool is_errand(struct dist__work *work, void *errand) {
+    return work == (struct dist__work *)((struct dist__errand *)errand)->link;
+}
+
 static void submit(struct dist__errand *errand) {
     _Static_assert(sizeof(struct dist__work) <= NEXT * sizeof *errand->link, "a work fits there");
-    pthread_once(&begun, begin);
+    begin();
     if (errand->of_pool ||
         atomic_fetch_add_explicit(&errands, 1, memory_order_relaxed) < dist__turns_most())
         dist__pool_want(1);
+    bool of_pool = errand->of_pool; /* it may be done, and gone, any time from here on */
     dist__pool_submit(work_of, errand, 1);
+    /* a pool's end waits for its jobs: if there is no thread at all, this one does it */
+    if (of_pool && !dist__pool_has_threads()) dist__pool_retract(is_errand, errand);
 }
 
 static void run_in_team(struct dist__work *work) {
@@ -190,18 +197,28 @@ static void run_in_team(struct dist__work *work) {
 
 static void submit_to_team(struct dist_pool *pool, struct dist__errand *errand) {
     struct dist__work *work = (struct dist__work *)errand->link;
-    pthread_once(&begun, begin);
+    begin();
     work->run = work->drop = run_in_team;
-    dist__team_submit(pool, work, -1);
+    dist__team_append(pool, work);
+}
+
+static bool is_in_team(struct dist__work *work, void *unused) {
+    (void)unused;
+    return work->run == run_in_team;
+}
+
+static void clear_team(struct dist_pool *pool) {
+    dist__team_retract(pool, is_in_team, NULL);
 }
 
 static void rest(void) { dist__pool_want(0); }
 
 static void shutdown_threads(void) {
     if (dist__record_current()) return;
-    dist__lanes_rest();
+    dist__lanes_rest_all();
     dist__pool_shutdown();
     dist__watch_shutdown();
+    dist__lanes_revive(); /* what relied on the watch, or on threads that have left */
 }
 
 static void forget(void) {
@@ -222,7 +239,7 @@ __attribute__((constructor)) static void enter(void) { pthread_atfork(NULL, NULL
 /* At exit and at dlclose. */
 __attribute__((destructor)) static void leave(void) {
     if (dist__record_current()) return; /* exit() in a task: the process takes all with it */
-    dist__lanes_rest();
+    dist__lanes_rest_all();
     dist__pool_leave();
     dist__watch_shutdown();
     dist__watch_unload();
@@ -238,6 +255,7 @@ const struct dist__backend dist__backend_thread = {.name = "thread",
                                                    .pool_open = dist__team_open,
                                                    .pool_resize = dist__team_resize,
                                                    .pool_end = dist__team_end,
+                                                   .pool_clear = clear_team,
                                                    .pool_errand = submit_to_team,
                                                    .rest = rest,
                                                    .shutdown = shutdown_threads};

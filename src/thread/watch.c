@@ -47,7 +47,6 @@ static struct {
 
 static _Thread_local struct dist__caller *self __attribute__((tls_model("initial-exec")));
 static pthread_key_t key;
-static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static bool has_key;
 
 static void give_back(struct dist__caller *caller) {
@@ -67,7 +66,10 @@ static void thread_ends(void *caller) {
     give_back(caller);
 }
 
-static void make_key(void) { has_key = pthread_key_create(&key, thread_ends) == 0; }
+/* Before the first call, so that no fork comes in the middle of it: see begin() in thread.c. */
+__attribute__((constructor)) static void make_key(void) {
+    has_key = pthread_key_create(&key, thread_ends) == 0;
+}
 
 static struct dist__caller *take_old(void) {
     /* acquire: pairs with [callers] */
@@ -98,7 +100,6 @@ static void note_clock(struct dist__caller *caller) {
 
 struct dist__caller *dist__caller_self(void) {
     if (self) return self;
-    pthread_once(&key_once, make_key);
     struct dist__caller *caller = take_old();
     if (!caller) caller = make_new();
     if (!caller) return NULL;
@@ -267,7 +268,10 @@ static bool start_watch(void) {
     return watched;
 }
 
-bool dist__watch_lanes(void) { return is_state(AWAKE) || start_watch(); }
+bool dist__watch_lanes(void) {
+    /* one that is started during a shutdown would stay */
+    return is_state(AWAKE) || (!dist__pool_is_retiring() && start_watch());
+}
 
 static void set_state(uint32_t state) {
     /* seq_cst: see [armed] */
@@ -308,7 +312,6 @@ void dist__watch_shutdown(void) {
     dist__loop_free_all();
     set_state(ASLEEP);
     pthread_mutex_unlock(&watch.lock);
-    dist__lanes_revive();
     if (any_published()) start_watch(); /* by a call that still saw the old one awake */
 }
 

@@ -33,22 +33,6 @@ static struct {
 
 /* ------------------------------------------------------------------ the killer */
 
-static size_t children_of(pid_t parent, pid_t *child, size_t room) {
-    char path[64], text[2048] = "";
-    size_t count = 0;
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
-    FILE *file = fopen(path, "re");
-    if (!file) return 0;
-    if (!fgets(text, sizeof text, file)) text[0] = '\0';
-    fclose(file);
-    for (char *at = text, *end; count < room; at = end) {
-        long pid = strtol(at, &end, 10);
-        if (end == at) break;
-        if (pid != getpid()) child[count++] = (pid_t)pid;
-    }
-    return count;
-}
-
 static bool is_among(pid_t pid, const pid_t *child, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (child[i] == pid) return true;

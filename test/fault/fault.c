@@ -1,5 +1,6 @@
 /* fault.c - running the cases, and taking things away from a process. */
 #include "fault.h"
+#include "../ended.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -161,6 +162,30 @@ void become_user_with(unsigned long tasks) {
     CHECK(setrlimit(RLIMIT_NPROC, &(struct rlimit){tasks, tasks}) == 0);
     if (setresgid(user, user, user) || setresuid(user, user, user))
         skip("no other user id can be had here");
+}
+
+/* ------------------------------------------------------------------ other processes */
+
+size_t children_of(pid_t parent, pid_t *child, size_t room) {
+    char path[64], text[2048] = "";
+    size_t count = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    FILE *file = fopen(path, "re");
+    if (!file) return 0;
+    if (!fgets(text, sizeof text, file)) text[0] = '\0';
+    fclose(file);
+    for (char *at = text, *end; count < room; at = end) {
+        long pid = strtol(at, &end, 10);
+        if (end == at) break;
+        if (pid != getpid()) child[count++] = (pid_t)pid;
+    }
+    return count;
+}
+
+bool gone(pid_t pid, double seconds) {
+    for (double limit = now() + seconds; !process_has_ended(pid); nap(0.001))
+        if (now() > limit) return false;
+    return true;
 }
 
 /* ------------------------------------------------------------------ footprint */

@@ -66,6 +66,12 @@ void forbid_new_processes(void); /* EAGAIN; takes new threads too */
  * the case if that needs more rights. */
 void become_user_with(unsigned long tasks);
 
+/* The children of the main thread of `parent`, this process left out. */
+size_t children_of(pid_t parent, pid_t *child, size_t room);
+
+/* True as soon as the process does not exist or is a zombie; false after `seconds`. */
+bool gone(pid_t pid, double seconds);
+
 /* What a call must leave as it was. */
 struct footprint {
     unsigned children, descriptors, shared_mappings;

@@ -94,15 +94,58 @@ static void threads_of_others_take_the_room(void) {
     check_calls();
 }
 
-static void no_room_for_stacks(void) {
+/* So many bytes of address space may be taken from now on, by whatever thread. */
+static void leave_bytes(size_t more) {
     if (SANITIZED) skip("a sanitizer needs all of the address space");
     unsigned long pages = 0;
     FILE *file = fopen("/proc/self/statm", "re");
     CHECK(file && fscanf(file, "%lu", &pages) == 1);
     fclose(file);
-    size_t bytes = pages * (size_t)sysconf(_SC_PAGESIZE) + (9u << 20); /* one stack of 8 MiB */
+    size_t bytes = pages * (size_t)sysconf(_SC_PAGESIZE) + more;
     CHECK(setrlimit(RLIMIT_AS, &(struct rlimit){bytes, bytes}) == 0);
+}
+
+static void no_room_for_stacks(void) {
+    leave_bytes(9u << 20); /* one stack of 8 MiB */
     check_calls();
+}
+
+/* ------------------------------------------------------------------ pools */
+
+static void no_thread_for_a_pool(void) {
+    take_threads_away();
+    for (int k = 0; k < 100; k++) {
+        CHECK(!dist_pool_open(.executor = DIST_THREAD, .workers = 4));
+        CHECK(dist_last_error()->status == DIST_SYSTEM);
+        CHECK(dist_last_error()->code == EAGAIN);
+    }
+}
+
+static int nothing_in_worker(size_t index, void *ctx) {
+    atomic_fetch_add((_Atomic(unsigned) *)ctx, 1);
+    return index != dist_worker();
+}
+
+/* It has its first thread from the beginning, and needs no other. */
+static void one_thread_for_a_pool(void) {
+    _Atomic(unsigned) looked_at = 0;
+    dist_pool *pool = dist_pool_open(.executor = DIST_THREAD, .workers = 4);
+    CHECK(pool);
+    leave_bytes(4u << 20); /* less than a stack */
+    for (int i = 0; i < ITEMS; i++) item[i] = i;
+    for (int k = 0; k < 10; k++) {
+        CHECK(dist_map(triple, item, 1000, out, .pool = pool) == DIST_OK);
+        for (int i = 0; i < 1000; i++) CHECK(out[i] == 3L * i);
+        CHECK(dist_each_worker(pool, nothing_in_worker, &looked_at) == DIST_SYSTEM);
+        CHECK(dist_last_error()->code == EAGAIN);
+        dist_job *job = dist_map_async(triple, item, 1000, out, .pool = pool);
+        CHECK(dist_job_finish(&job) == DIST_OK);
+        CHECK(dist_pool_resize(pool, 2 + (unsigned)k % 3) == DIST_OK);
+    }
+    CHECK(dist_pool_resize(pool, 1) == DIST_OK);
+    CHECK(dist_each_worker(pool, nothing_in_worker, &looked_at) == DIST_OK);
+    dist_pool_free(&pool);
+    CHECK(!pool);
 }
 
 static const struct fault_case cases[] = {
@@ -111,6 +154,8 @@ static const struct fault_case cases[] = {
     {"room for few threads", room_for_few_threads, 60},
     {"the threads of others take the room", threads_of_others_take_the_room, 60},
     {"no room for stacks", no_room_for_stacks, 60},
+    {"no thread for a pool", no_thread_for_a_pool, 60},
+    {"one thread for a pool", one_thread_for_a_pool, 60},
 };
 
 int main(int argc, char **argv) { return fault_main(cases, N(cases), argc, argv); }

@@ -9,6 +9,10 @@
 #include "model.h"
 #include "thread/park.h"
 
+#ifndef PARK_LOOKS
+#define PARK_LOOKS memory_order_relaxed /* of a worker at slots */
+#endif
+
 enum { SLOTS = 2, WORKERS_MOST = 2 };
 
 static struct dist__park park;
@@ -39,7 +43,7 @@ static inline void publish(int k, int pieces) {
  * deque of the thread that drained it. */
 static inline bool find(void) {
     for (int k = 0; k < SLOTS; k++) {
-        if (!atomic_load_explicit(&slot[k], memory_order_relaxed)) continue;
+        if (!atomic_load_explicit(&slot[k], PARK_LOOKS)) continue;
         int pieces = atomic_exchange_explicit(&slot[k], 0, memory_order_acquire);
         if (pieces == 0) continue;
         if (pieces == 2) atomic_store_explicit(&slot[1], 1, memory_order_release);
@@ -49,10 +53,18 @@ static inline bool find(void) {
     return false;
 }
 
+/* As dist__lanes_tell_on: the slots themselves. */
+static inline bool more_offered(void) {
+    bool more = false;
+    for (int k = 0; k < SLOTS && PARK_LOOKS != memory_order_relaxed; k++)
+        more |= atomic_load_explicit(&slot[k], PARK_LOOKS) != 0;
+    return more;
+}
+
 /* A searching worker has work: if there is more, it is a submitter. */
 static inline void become_busy(void) {
     dist__park_found(&park);
-    if (atomic_load_explicit(&pending, memory_order_relaxed) > 0) tell();
+    if (atomic_load_explicit(&pending, memory_order_relaxed) > 0 || more_offered()) tell();
 }
 
 /* True: woken. */

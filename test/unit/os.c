@@ -3,9 +3,13 @@
 #include "common/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +21,51 @@ TEST(signals_have_their_names) {
     assert_string_equal(dist__signal_name(SIGXCPU, buffer), "SIGXCPU");
     assert_string_equal(dist__signal_name(77, buffer), "signal 77");
     assert_string_equal(dist__signal_name(SIGRTMIN + 3, buffer), "signal 37");
+}
+
+static void *stay(void *gate) {
+    while (!atomic_load((_Atomic(bool) *)gate)) usleep(1000);
+    return NULL;
+}
+
+/* Whatever the process is called. */
+TEST(threads_are_counted) {
+    enum { THREADS = 5 };
+    char name[16];
+    pthread_t thread[THREADS];
+    _Atomic(bool) gate = false;
+    prctl(PR_GET_NAME, name);
+    prctl(PR_SET_NAME, "a) S 1 2 (3) 4");
+    pthread_create(&thread[0], NULL, stay, &gate); /* a sanitizer may start one of its own */
+    unsigned before = dist__thread_count();
+    assert_true(before >= 2 && before <= 3);
+    for (int k = 1; k < THREADS; k++) pthread_create(&thread[k], NULL, stay, &gate);
+    assert_int_equal(dist__thread_count(), before + THREADS - 1);
+    atomic_store(&gate, true);
+    for (int k = 0; k < THREADS; k++) pthread_join(thread[k], NULL);
+    for (int k = 0; k < 1000 && dist__thread_count() > before - 1; k++) usleep(1000);
+    assert_int_equal(dist__thread_count(), before - 1);
+    prctl(PR_SET_NAME, name);
+}
+
+TEST(a_file_is_closed_if_it_is_still_the_same) {
+    int line[2], other[2];
+    assert_true(pipe(line) == 0 && pipe(other) == 0);
+    struct dist__file file = dist__file_of(line[0]), none = dist__file_of(-1);
+    assert_true(dist__file_is_open(file) && !dist__file_is_open(none));
+    assert_int_equal(dup2(other[0], line[0]), line[0]);
+    assert_false(dist__file_is_open(file));
+    dist__file_close(&file);
+    assert_int_equal(file.fd, -1);
+    assert_true(fcntl(line[0], F_GETFD) >= 0); /* somebody else's */
+    file = dist__file_of(line[1]);
+    dist__file_close(&file);
+    assert_int_equal(fcntl(line[1], F_GETFD), -1);
+    dist__file_close(&file);
+    dist__file_close(&none);
+    close(line[0]);
+    close(other[0]);
+    close(other[1]);
 }
 
 TEST(every_number_has_a_name_that_fits) {
@@ -261,6 +310,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_pin_that_the_system_refuses_changes_nothing),
     cmocka_unit_test(a_thread_starts_on_the_cpus_that_it_is_given),
     cmocka_unit_test(the_clock_does_not_run_backwards),
+    cmocka_unit_test(threads_are_counted),
+    cmocka_unit_test(a_file_is_closed_if_it_is_still_the_same),
     cmocka_unit_test(a_futex_does_not_wait_for_what_has_happened),
 };
 RUN(tests)
