@@ -1,5 +1,6 @@
 /* contract_mail.c - single items in a pool of processes, one call for each: whatever such a call
  * does beside the crowd, it is a call like any other. */
+#define CONTRACT_OWN_POOLS
 #define _GNU_SOURCE
 #include "contract.h"
 #include "contract_tools.h"

@@ -1,5 +1,6 @@
 /* contract_mail_jobs.c - jobs of one item in a pool of processes: thousands at a time, and each one
  * a job like any other. */
+#define CONTRACT_OWN_POOLS
 #define _GNU_SOURCE
 #include "contract.h"
 #include "contract_tools.h"

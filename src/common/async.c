@@ -9,6 +9,7 @@
 #include "error.h"
 #include "job.h"
 #include "light.h"
+#include "onlookers.h"
 #include "pool.h"
 
 #include <errno.h>

@@ -4,6 +4,7 @@
 #include "error.h"
 #include "job.h"
 #include "light.h"
+#include "onlookers.h"
 #include "pool.h"
 
 #include <unistd.h>
@@ -11,8 +12,7 @@
 enum {
     BEGIN_NS = 10000000, /* so long a thread waits for others to begin a job */
     HELP_NS = 1000000,   /* between two looks whether there is something to help with */
-    LEAST_LOOK_NS = 50000, /* between two looks at mail, doubled up to */
-    MOST_LOOK_NS = 2000000
+    TEND_NS = 100000000  /* between two looks whether mail has workers */
 };
 
 dist_status dist__job_refuse_foreign(void) {
@@ -59,8 +59,8 @@ static bool may_help(const struct dist_job *job, uint64_t limit_ns) {
 
 /* False: there is nothing to run now. */
 static bool help(struct dist_job *job, bool (*enough)(const struct dist__helper *helper),
-                 uint32_t seen) {
-    struct dist__helper helper = {enough, job, seen};
+                 const struct dist__sight *sight) {
+    struct dist__helper helper = {enough, job, sight};
     pthread_mutex_lock(&job->lock);
     dist__help *run = job->help;
     void *crew = job->crew;
@@ -89,7 +89,7 @@ dist_status dist_job_wait(dist_job *job, double seconds) {
     if (limit == UINT64_MAX && dist__job_begin(job)) dist__job_run_here(job);
     bool helps = may_help(job, limit);
     for (enum dist__phase phase; (phase = dist__job_phase(job)) != DIST__ENDED;) {
-        if (helps && help(job, never_enough, 0)) continue;
+        if (helps && help(job, never_enough, NULL)) continue;
         int64_t left = nap(until(limit), helps);
         if (left == 0)
             return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
@@ -184,7 +184,7 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
             fill_event(job, index, phase, event);
             return DIST_OK;
         }
-        if (helps && help(job, has_next, 0)) continue;
+        if (helps && help(job, has_next, NULL)) continue;
         bool queued = phase == DIST__QUEUED && limit == UINT64_MAX && !job->hurried;
         if (queued && dist__now_ns() >= begin) hurry(job), queued = false;
         int64_t left = until(queued ? begin : limit);
@@ -200,70 +200,72 @@ static bool was_hurried(const struct dist_job *job) {
     return dist__phase_look(&dist__light_of(job)->word) & (DIST__HURRIED | DIST__MAIL);
 }
 
-/* What is on its way, for those that wait for any of several. */
-struct awaited {
-    bool any, mail; /* mail: by other processes, which do not tell onlookers */
-};
-
-/* The first that has ended, or n. *queued: one that has not begun. */
-static size_t first_ended(dist_job *const *jobs, size_t n, struct awaited *waiting,
+/* The first that has ended, or n. *waiting: one is on its way; *queued: one that has not begun. */
+static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
                           struct dist_job **queued) {
-    *waiting = (struct awaited){.any = false};
+    *waiting = false;
     *queued = NULL;
     for (size_t k = 0; k < n; k++) {
         if (!jobs[k] || dist__job_check(jobs[k])) continue;
         enum dist__phase phase = dist__job_phase(jobs[k]);
         if (phase == DIST__ENDED) return k;
         if (phase == DIST__QUEUED && !*queued && !was_hurried(jobs[k])) *queued = jobs[k];
-        waiting->any = true;
-        waiting->mail |= dist__is_light(jobs[k]) && dist__is_mail(dist__light_of(jobs[k]));
+        *waiting = true;
     }
     return n;
 }
 
 static bool any_has_ended(const struct dist__helper *helper) {
-    return dist__onlookers_look(&dist__onlookers) != helper->seen;
+    return dist__sight_has_expired(helper->sight);
 }
 
 /* *helps: there are jobs that this thread may help. True: it has. */
-static bool help_any(dist_job *const *jobs, size_t n, uint64_t limit_ns, uint32_t seen,
-                     bool *helps) {
+static bool help_any(dist_job *const *jobs, size_t n, uint64_t limit_ns,
+                     const struct dist__sight *sight, bool *helps) {
     *helps = false;
     for (size_t k = 0; k < n; k++) {
         if (!jobs[k] || dist__job_check(jobs[k]) || !may_help(jobs[k], limit_ns)) continue;
         *helps = true;
-        if (help(jobs[k], any_has_ended, seen)) return true;
+        if (help(jobs[k], any_has_ended, sight)) return true;
     }
     return false;
 }
 
+/* Is there somebody for the mail among them? Now and then. Returns when to ask again. */
+static uint64_t tend_all(dist_job *const *jobs, size_t n) {
+    bool any = false;
+    for (size_t k = 0; k < n; k++)
+        any |= jobs[k] && dist__is_light(jobs[k]) && dist__light_tend(dist__light_of(jobs[k]));
+    return any ? dist__now_ns() + TEND_NS : UINT64_MAX;
+}
+
 /* Looks, sleeps, and looks again. */
-static size_t await_any(dist_job *const *jobs, size_t n, double seconds) {
-    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
-    uint32_t ended = dist__onlookers_enter(&dist__onlookers);
-    for (int64_t pause = LEAST_LOOK_NS;; pause = pause < MOST_LOOK_NS ? 2 * pause : pause) {
-        struct awaited waiting;
+static size_t await_any(dist_job *const *jobs, size_t n, uint64_t limit,
+                        struct dist__sight *sight) {
+    uint64_t begin = dist__now_ns() + BEGIN_NS, tend = dist__now_ns() + TEND_NS;
+    for (;; dist__sight_renew(sight)) {
+        bool waiting, helps;
         struct dist_job *queued;
         size_t first = first_ended(jobs, n, &waiting, &queued);
-        if (first < n || !waiting.any) return first;
-        bool helps;
-        if (help_any(jobs, n, limit, ended, &helps)) continue;
+        if (first < n || !waiting) return first;
+        if (help_any(jobs, n, limit, sight, &helps)) continue;
         if (limit != UINT64_MAX) queued = NULL;
         if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
-        int64_t left = until(queued ? begin : limit);
-        if (left == 0 && !queued) return n;
-        if (waiting.mail && (left < 0 || left > pause)) left = pause;
-        if (left) dist__futex_wait(&dist__onlookers.ended, ended, nap(left, helps), false);
-        ended = dist__onlookers_look(&dist__onlookers);
+        if (tend != UINT64_MAX && dist__now_ns() >= tend) tend = tend_all(jobs, n);
+        uint64_t next = queued && begin < limit ? begin : limit;
+        int64_t left = until(next < tend ? next : tend);
+        if (left == 0 && dist__now_ns() >= limit) return n;
+        if (left) dist__sight_await(sight, nap(left, helps));
     }
 }
 
 size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
-    struct awaited waiting;
+    bool waiting;
     struct dist_job *queued;
     size_t first = first_ended(jobs, n, &waiting, &queued);
-    if (first < n || !waiting.any || seconds == 0) return first;
-    first = await_any(jobs, n, seconds);
-    dist__onlookers_leave(&dist__onlookers);
+    if (first < n || !waiting || seconds == 0) return first;
+    struct dist__sight sight = dist__sight_begin();
+    first = await_any(jobs, n, dist__limit_of(seconds), &sight);
+    dist__sight_end(&sight);
     return first;
 }

@@ -48,12 +48,17 @@ struct dist__post {
     dist_job *(*begin)(struct dist_pool *pool, const struct dist__single *single, uint32_t bits);
     void (*land)(struct dist__light *light); /* it has ended */
     const struct dist__light_end *(*ended)(const struct dist__light *light);
-    bool (*await)(struct dist__light *light, uint64_t limit_ns); /* its end; false: the time is up */
+    bool (*await)(struct dist__light *light,
+                  uint64_t limit_ns); /* its end; false: the time is up */
 
     /* Returns what the word was. */
     uint32_t (*cancel)(struct dist__light *light, bool running_too);
 
-    void (*leave)(struct dist__light *light); /* the handle of one that has landed */
+    void (*leave)(struct dist__light *light);   /* the handle of one that has landed */
+    void (*give_up)(struct dist__light *light); /* of one that may not have ended: it lands */
+
+    /* Is there anybody for it? Whoever waits long asks now and then. */
+    void (*tend)(struct dist__light *light);
 };
 
 struct dist__backend {
@@ -80,11 +85,12 @@ struct dist__backend {
      * pool->workers; a refusal if not even one can be had. A batch with a pool runs in its team.
      * resize: under the pool's lock. end: nothing is under way; in any thread, its workers end
      * and the team is freed. errand: has a worker of the team run it; NULL: any thread does. clear:
-     * runs errands that no worker has taken yet here and now, when there is nothing left to do in
-     * them; may be NULL.
-     * apply: a call of one item, by a short way; false: not that way, nothing has run; NULL: there
-     * is none. stop: what came that way is cancelled; NULL: nothing does. sweep: waits for jobs that
-     * came that way, and lands them; false: there are none, or the time is up. */
+     * it was terminated: runs errands that no worker has taken yet here and now, when there is
+     * nothing left to do in them, and cancels what came by a short way; may be NULL.
+     * The short way, NULL, all: there is none. apply: a call of one item; false: not that way,
+     * nothing has run. sweep: waits for the jobs that came that way, and lands them; false: the
+     * time is up. turn: which jobs came that way so far; one that comes the other way now does not
+     * begin before those have. */
     dist_status (*pool_open)(struct dist_pool *pool);
     dist_status (*pool_resize)(struct dist_pool *pool, unsigned workers);
     void (*pool_end)(struct dist_pool *pool);
@@ -92,8 +98,8 @@ struct dist__backend {
     void (*pool_errand)(struct dist_pool *pool, struct dist__errand *errand);
     bool (*pool_apply)(struct dist_pool *pool, const struct dist__single *single,
                        dist_status *status);
-    void (*pool_stop)(struct dist_pool *pool);
     bool (*pool_sweep)(struct dist_pool *pool, uint64_t limit_ns);
+    uint64_t (*pool_turn)(struct dist_pool *pool);
 
     /* Stops what the backend keeps between calls; may be NULL. */
     void (*shutdown)(void);

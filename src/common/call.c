@@ -267,15 +267,21 @@ static dist_status block(struct dist__batch *batch, bool needs_items, const dist
     return dist__call_leave(status ? status : run(batch, opts), opts);
 }
 
+/* Can it go the short way in its pool? */
+static bool is_simple(const struct dist__single *single) {
+    const dist_opts *o = single->opts;
+    return single->fn && (!single->item || single->item_size) &&
+           (!single->result || single->result_size) && dist__mail_suits(o) && !o->deferred &&
+           !dist__record_current();
+}
+
 /* A job of one item, and nothing to look after, in a pool: NULL if it has to go the longer way. */
 static dist_job *go_on_by_mail(const struct dist__single *single) {
-    const dist_opts *o = single->opts;
-    bool well = single->fn && (!single->item || single->item_size) &&
-                (!single->result || single->result_size);
-    if (!well || !dist__mail_suits(o) || o->deferred || dist__record_current()) return NULL;
-    int cancel_state = dist__cancel_disable();
+    if (!is_simple(single)) return NULL;
+    int saved = errno, cancel_state = dist__cancel_disable();
     dist_job *job = dist__mail_start(single);
     dist__cancel_restore(cancel_state);
+    errno = saved;
     return job;
 }
 
@@ -298,14 +304,12 @@ static dist_job *go_lightly(dist_fn fn, const void *item, size_t item_size, void
 /* The same for a blocking call in a pool. False: it has to go the longer way. */
 static bool go_by_mail(const struct dist__single *single, dist_status *status) {
     const dist_opts *o = single->opts;
-    bool well = single->fn && (!single->item || single->item_size) &&
-                (!single->result || single->result_size);
-    if (!well || !dist__mail_suits(o) || !o->pool->backend->pool_apply || o->unordered ||
-        o->deferred || dist__record_current() || !dist__pool_begin_single(o->pool, false))
+    if (!is_simple(single) || !o->pool->backend->pool_apply || o->unordered ||
+        !dist__pool_begin_single(o->pool, false))
         return false;
     int saved = errno, cancel_state = dist__cancel_disable();
     bool went = o->pool->backend->pool_apply(o->pool, single, status);
-    dist__pool_end_call(o->pool);
+    dist__pool_end_single(o->pool, false);
     dist__cancel_restore(cancel_state);
     if (went && *status == DIST_OK) errno = saved;
     return went;

@@ -4,6 +4,7 @@
 #include "control.h"
 #include "error.h"
 #include "job.h"
+#include "onlookers.h"
 #include "pool.h"
 
 #include <errno.h>
@@ -24,8 +25,6 @@ static const struct dist__light_end unknown_end = {
     .item = {.status = DIST_NOMEM, .message = "no memory to keep how it ended"},
     .why = {.status = DIST_NOMEM, .message = "no memory to keep 1 failure"}};
 
-struct dist__onlookers dist__onlookers;
-
 /* Which process this is, counted in forks from the first one: all jobs that it can see were made by
  * itself or by its ancestors, so no two of them have the same number. Written where there is only
  * one thread. */
@@ -35,8 +34,7 @@ uint32_t dist__process_number(void) { return process; }
 
 static void forget(void) {
     process = (process + 1) % DIST__MAKERS;
-    /* relaxed, both: there is only this thread */
-    atomic_store_explicit(&dist__onlookers.count, 0, memory_order_relaxed);
+    dist__onlookers_forget();
 }
 
 __attribute__((constructor)) static void enter(void) { pthread_atfork(NULL, NULL, forget); }
@@ -77,11 +75,6 @@ uint32_t dist__light_look(struct dist__light *light) {
 
 static void free_end(struct dist__light_end *end) {
     if (end != &unknown_end) free(end);
-}
-
-void dist__tell_onlookers(void) {
-    if (dist__onlookers_told(&dist__onlookers))
-        dist__futex_wake(&dist__onlookers.ended, INT_MAX, false);
 }
 
 /* By whoever has moved it to UNDER_WAY, who must not touch it any more. */
@@ -345,6 +338,12 @@ static bool ends_soon(struct dist__light *light) {
     return false;
 }
 
+bool dist__light_tend(struct dist__light *light) {
+    if (!dist__is_mail(light) || dist__light_check(light)) return false;
+    the_post()->tend(light);
+    return true;
+}
+
 /* False: not within the time. */
 static bool await_end(struct dist__light *light, double seconds) {
     if (seconds == 0) return has_ended(light);
@@ -456,36 +455,6 @@ dist_status dist__light_finish(dist_job **handle) {
     return status;
 }
 
-/* Mail that was given up: somebody waits for it all the same, and brings its result. */
-struct waiter {
-    struct dist__errand errand;
-    struct dist__light *light;
-};
-
-static bool await_mail(struct dist__errand *errand) {
-    struct dist__light *light = ((struct waiter *)(void *)errand)->light;
-    the_post()->await(light, UINT64_MAX);
-    the_post()->leave(light);
-    return true;
-}
-
-static void waited(struct dist__errand *errand, bool ran) {
-    (void)ran;
-    free(errand);
-}
-
-static void detach_mail(struct dist__light *light) {
-    bool ended = has_ended(light);
-    struct waiter *waiter = ended ? NULL : malloc(sizeof *waiter);
-    if (waiter) {
-        *waiter = (struct waiter){{.run = await_mail, .done = waited}, light};
-        dist__errand_submit(&waiter->errand);
-        return;
-    }
-    if (!ended) the_post()->await(light, UINT64_MAX);
-    the_post()->leave(light);
-}
-
 dist_status dist__light_detach(dist_job **handle) {
     struct dist__light *light = dist__light_of(*handle);
     uint32_t word = dist__light_look(light);
@@ -493,7 +462,7 @@ dist_status dist__light_detach(dist_job **handle) {
         return dist__refuse(DIST_STATE, 0, "job: was not started");
     *handle = NULL;
     if (dist__phase_of(word) != DIST__ENDED && is_foreign(word)) return dist__job_refuse_foreign();
-    if (dist__is_mail(light)) detach_mail(light);
+    if (dist__is_mail(light)) the_post()->give_up(light);
     else if (dist__phase_give_up(&light->word)) release(light);
     return DIST_OK;
 }

@@ -70,6 +70,9 @@ dist_job *dist__mail_start(const struct dist__single *single);
  * never ends. */
 uint32_t dist__light_look(struct dist__light *light);
 
+/* Is there anybody for it? For those who wait long. False: it is none of those that go by mail. */
+bool dist__light_tend(struct dist__light *light);
+
 /* A thread has taken it out of its lane: runs it if nobody else has. True: nobody needs it any
  * more, it goes back to where it came from. */
 bool dist__light_take(struct dist__light *light);
@@ -95,9 +98,5 @@ void dist__light_hurry(struct dist__light *light);
 
 /* Of one that has ended; NULL: it ended well. */
 const struct dist__light_end *dist__light_ended(const struct dist__light *light);
-
-/* After the end of any job: those who wait for several are told. */
-extern struct dist__onlookers dist__onlookers;
-void dist__tell_onlookers(void);
 
 #endif

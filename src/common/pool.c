@@ -37,14 +37,26 @@ bool dist__pool_is_inside(struct dist_pool *pool) {
     return inside;
 }
 
+/* Jobs that wait, or would have to, are in the list: nothing passes them by. */
 bool dist__pool_begin_single(struct dist_pool *pool, bool is_job) {
     if (pool->process != dist__process_number()) return false;
     pthread_mutex_lock(&pool->lock);
     bool open = pool->phase == DIST__POOL_OPEN;
-    if (is_job && (pool->first || pool->opts.max_pending)) open = false;
+    if (is_job)
+        open = open && !pool->first && !pool->opts.max_pending && pool->foremen < pool->workers;
     pool->under_way += open;
+    /* who waits for all to end has to look at this one */
+    if (open && is_job && pool->mailed++ == 0) pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
     return open;
+}
+
+void dist__pool_end_single(struct dist_pool *pool, bool is_job) {
+    pthread_mutex_lock(&pool->lock);
+    pool->mailed -= is_job;
+    pool->under_way--;
+    pthread_cond_broadcast(&pool->changed);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 dist_status dist__pool_begin_call(struct dist_pool *pool) {
@@ -63,12 +75,7 @@ void dist__pool_count_again(struct dist_pool *pool) {
     pthread_mutex_unlock(&pool->lock);
 }
 
-void dist__pool_end_call(struct dist_pool *pool) {
-    pthread_mutex_lock(&pool->lock);
-    pool->under_way--;
-    pthread_cond_broadcast(&pool->changed);
-    pthread_mutex_unlock(&pool->lock);
-}
+void dist__pool_end_call(struct dist_pool *pool) { dist__pool_end_single(pool, false); }
 
 void dist__pool_joins(struct dist_pool *pool, struct dist__guest *guest,
                       struct dist__control *control) {
@@ -153,6 +160,7 @@ dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job, bool 
     pthread_mutex_lock(&pool->lock);
     dist_status refused = await_room(pool, job);
     *listed = !refused && !was_cancelled(job);
+    if (pool->backend->pool_turn) job->turn = pool->backend->pool_turn(pool);
     if (*listed) append(pool, job);
     begin_and_unlock(pool);
     return refused;
@@ -327,14 +335,6 @@ dist_status dist_pool_close(dist_pool *pool) {
     return DIST_OK;
 }
 
-/* With the lock held, and a foreman: what came by the short way. */
-static void stop_mail(struct dist_pool *pool) {
-    if (!pool->backend->pool_stop || !pool->team || pool->ending) return;
-    pthread_mutex_unlock(&pool->lock);
-    pool->backend->pool_stop(pool);
-    pthread_mutex_lock(&pool->lock);
-}
-
 dist_status dist_pool_terminate(dist_pool *pool) {
     dist_status refused = check(pool);
     if (refused) return refused;
@@ -345,7 +345,6 @@ dist_status dist_pool_terminate(dist_pool *pool) {
     atomic_store_explicit(&pool->stopped, 1, memory_order_relaxed);
     for (const struct dist__guest *g = pool->guest; g; g = g->next) dist__control_ring(g->control);
     pool->foremen++; /* nobody frees the pool meanwhile */
-    stop_mail(pool);
     for (struct dist_job *job; (job = pool->first);) {
         unlink_job(pool, job);
         pthread_mutex_unlock(&pool->lock);
@@ -371,29 +370,25 @@ static bool await_change(struct dist_pool *pool, uint64_t limit_ns) {
     return pthread_cond_timedwait(&pool->changed, &pool->lock, &limit) != ETIMEDOUT;
 }
 
-/* With the lock held. */
-static bool is_busy(const struct dist_pool *pool) {
-    return pool->under_way || pool->foremen || pool->ending || pool->sweepers;
-}
-
-/* With the lock held: jobs that went the short way end without telling. False: there are none. */
+/* With the lock held: waits for jobs that went the short way. False: the time is up. */
 static bool sweep(struct dist_pool *pool, uint64_t limit_ns) {
-    if (!pool->under_way || !pool->backend->pool_sweep || !pool->team || pool->ending) return false;
     pool->sweepers++; /* nobody frees the pool meanwhile */
     pthread_mutex_unlock(&pool->lock);
-    bool any = pool->backend->pool_sweep(pool, limit_ns);
+    bool in_time = pool->backend->pool_sweep(pool, limit_ns);
     pthread_mutex_lock(&pool->lock);
-    if (--pool->sweepers == 0 && pool->under_way == 0) pthread_cond_broadcast(&pool->changed);
-    return any;
+    pool->sweepers--;
+    pthread_cond_broadcast(&pool->changed);
+    return in_time;
 }
 
 /* With the lock held: waits until nothing is under way. */
 static dist_status await_idle(struct dist_pool *pool, uint64_t limit_ns) {
     if (is_inside(pool))
         return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
-    while (is_busy(pool))
-        if (!sweep(pool, limit_ns) && is_busy(pool) && !await_change(pool, limit_ns))
-            return DIST_TIMEOUT;
+    while (pool->under_way || pool->foremen || pool->ending || pool->sweepers) {
+        bool in_time = pool->mailed ? sweep(pool, limit_ns) : await_change(pool, limit_ns);
+        if (!in_time) return DIST_TIMEOUT;
+    }
     return DIST_OK;
 }
 

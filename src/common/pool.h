@@ -48,7 +48,8 @@ struct dist_pool {
     bool ending;                   /* somebody ends the workers */
     bool has_ender;                /* a thread that does, or has done so, and is to be joined */
     pthread_t ender;
-    unsigned sweepers; /* threads that wait for jobs that went the short way, without the lock */
+    size_t mailed;     /* of those under way: jobs that went the short way, which end unheard, */
+    unsigned sweepers; /* and threads that wait for them, without the lock */
     struct dist__guest *guest; /* the first of those that run */
 };
 
@@ -62,8 +63,9 @@ void dist__pool_count_again(struct dist_pool *pool);
 bool dist__pool_is_inside(struct dist_pool *pool);
 
 /* The same for one that goes the short way; false: it has to go the other, and hear why not, or
- * wait behind jobs that went there before. */
+ * wait behind jobs that went there before. And when it has ended. */
 bool dist__pool_begin_single(struct dist_pool *pool, bool is_job);
+void dist__pool_end_single(struct dist_pool *pool, bool is_job);
 
 /* When it has ended: the last touch of the pool. */
 void dist__pool_end_call(struct dist_pool *pool);

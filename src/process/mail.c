@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 static const uint64_t GRACE_NS = 200000000; /* between SIGTERM and SIGKILL */
+enum { MOST_RETURNS = 10 }; /* of an item whose worker died before it began, and it is given up */
 
 /* Of 32 workers: wakes one that sleeps. */
 static bool wake_one(struct dist__staff *staff, unsigned from, uint64_t states) {
@@ -25,8 +26,12 @@ bool dist__mail_ring(struct dist__staff *staff) {
     const struct dist__calls *calls = staff->mail->calls;
     for (unsigned k = 0; k < staff->room; k += DIST__CALLS_PER_WORD)
         if (dist__calls_look(calls, k) & dist__all_looking) return false;
+    return dist__mail_wake(staff);
+}
+
+bool dist__mail_wake(struct dist__staff *staff) {
     for (unsigned k = 0; k < staff->room; k += DIST__CALLS_PER_WORD)
-        if (wake_one(staff, k, dist__calls_look(calls, k))) return true;
+        if (wake_one(staff, k, dist__calls_look(staff->mail->calls, k))) return true;
     return false;
 }
 
@@ -60,71 +65,117 @@ static void tell_failed_init(struct dist__light_end *end, const struct dist__rec
     else snprintf(end->why.message, sizeof end->why.message, "worker_init: returned %d", code);
 }
 
-/* Returns the status of the whole. *tasks: how many have run. */
-static dist_status call(const struct dist__mail *mail, uint32_t c, struct dist__record *record,
-                        unsigned *tasks) {
+/* Returns the status of the whole. */
+static dist_status call(const struct dist__mail *mail, uint32_t c, struct dist__record *record) {
     struct dist__cell *cell = &mail->cell[c];
     struct dist__light *light = &cell->light;
-    struct dist__light_end *end = &mail->end[c];
-    int code = dist__hand_begin(record->hand, record);
-    if (code) {
-        tell_failed_init(end, record, code);
-        light->end = end;
-        return end->why.status;
-    }
     record->code = 0;
     void *ctx = cell->flags & DIST__MAIL_HAS_CTX ? dist__mail_ctx(mail, c) : light->ctx;
-    code = light->fn(light->result ? dist__mail_result(mail, c) : NULL,
-                     light->item ? dist__mail_item(mail, c) : NULL, ctx);
-    *tasks = 1;
+    int code = light->fn(light->result ? dist__mail_result(mail, c) : NULL,
+                         light->item ? dist__mail_item(mail, c) : NULL, ctx);
     if (code == 0) return DIST_OK;
     /* relaxed: the bit never changes */
     uint32_t word = atomic_load_explicit(&light->word, memory_order_relaxed);
-    tell_failure(end, record, code, word & DIST__SILENT);
-    light->end = end;
-    return end->why.status;
+    light->end = &mail->end[c];
+    tell_failure(light->end, record, code, word & DIST__SILENT);
+    return light->end->why.status;
 }
 
-unsigned dist__mail_run(struct dist__staff *staff, uint32_t c, struct dist__hand *hand) {
-    struct dist__cell *cell = &staff->mail->cell[c];
-    unsigned tasks = 0;
+static void enter(struct dist__record *record, const struct dist__light *light,
+                  struct dist__hand *hand) {
+    dist__record_enter_light(record, light, light->seed);
+    record->place = record->worker = hand->number;
+    record->company = DIST__FORKED;
+    record->hand = hand;
+}
+
+/* Ends with its word. */
+static void settle(struct dist__mail *mail, struct dist__cell *cell, dist_status status) {
     bool waited = false;
-    if (!dist__mail_begin(&cell->stamp, &cell->light.word)) return 0;
-    struct dist__record record;
-    dist__record_enter_light(&record, &cell->light, cell->light.seed);
-    record.place = record.worker = hand->number;
-    record.company = DIST__FORKED;
-    record.hand = hand;
-    dist_status status = call(staff->mail, c, &record, &tasks);
-    dist__record_leave(&record);
-    dist__worker_flush(); /* before the end is known */
     if (!dist__mail_settle(&cell->light.word, status, &waited))
         for (;;) pause();
     if (waited) dist__futex_wake(&cell->light.word, INT_MAX, true);
-    return tasks;
+    dist__onlookers_tell(mail->onlookers);
+}
+
+unsigned dist__mail_run(struct dist__staff *staff, uint32_t c, struct dist__hand *hand,
+                        void (*has_begun)(void)) {
+    struct dist__cell *cell = &staff->mail->cell[c];
+    struct dist__record record;
+    bool is_first = !hand->ready;
+    enter(&record, &cell->light, hand);
+    /* before the item begins: a worker that dies in its worker_init has not run it */
+    int code = dist__hand_begin(hand, &record);
+    if (is_first && !code) has_begun();
+    bool begun = dist__mail_begin(&cell->stamp, &cell->light.word);
+    dist_status status = DIST_FAILED;
+    if (begun && !code) status = call(staff->mail, c, &record);
+    else if (begun) tell_failed_init(cell->light.end = &staff->mail->end[c], &record, code);
+    dist__record_leave(&record);
+    dist__worker_flush(); /* before the end is known */
+    if (begun) settle(staff->mail, cell, status);
+    return begun && !code;
 }
 
 /* ------------------------------------------------------------------ the nursery */
 
-static void tell_death(struct dist__light_end *end, unsigned worker, pid_t pid, int32_t status,
-                       bool cancelled, bool silent) {
+static dist_error crash(unsigned worker, pid_t pid, int32_t status) {
     struct dist__exit death = {.known = true};
     if (WIFSIGNALED(status)) death.signal = WTERMSIG(status);
     else death.exit_code = WEXITSTATUS(status);
-    end->item = (dist_error){.attempts = 1, .worker = worker};
-    if (!cancelled) {
-        end->item.status = DIST_CRASHED;
-        end->item.signal = death.signal;
-        end->item.exit_code = death.exit_code;
-        dist__death_describe(end->item.message, sizeof end->item.message, worker, pid, death);
-        end->why = end->item;
-        if (silent) end->why.status = DIST_OK;
-        return;
-    }
-    end->item.status = DIST_CANCELLED;
-    snprintf(end->item.message, sizeof end->item.message, "was running when it was cancelled");
+    dist_error error = {.status = DIST_CRASHED,
+                        .attempts = 1,
+                        .worker = worker,
+                        .signal = death.signal,
+                        .exit_code = death.exit_code};
+    dist__death_describe(error.message, sizeof error.message, worker, pid, death);
+    return error;
+}
+
+static void tell_death(struct dist__light_end *end, const dist_error *error, bool silent) {
+    end->item = end->why = *error;
+    if (silent) end->why.status = DIST_OK;
+}
+
+static void tell_cancelled(struct dist__light_end *end, unsigned worker) {
+    end->item = (dist_error){.status = DIST_CANCELLED, .attempts = 1, .worker = worker};
     end->why = end->item;
+    snprintf(end->item.message, sizeof end->item.message, "was running when it was cancelled");
     snprintf(end->why.message, sizeof end->why.message, "cancelled with its job or its pool");
+}
+
+/* Its bearer is dead and was running it, or it is given up. */
+static void end_with(const struct dist__mail *mail, uint32_t c, uint32_t old,
+                     const dist_error *error) {
+    struct dist__cell *cell = &mail->cell[c];
+    struct dist__light_end *end = cell->light.end = &mail->end[c];
+    do {
+        if (old & DIST__CANCEL) tell_cancelled(end, error->worker);
+        else tell_death(end, error, old & DIST__SILENT);
+    } while (!dist__mail_bury(&cell->light.word, &old, end->why.status));
+    if (old & DIST__WAITED) dist__futex_wake(&cell->light.word, INT_MAX, true);
+}
+
+/* Too many workers have died when they had taken it and not begun. True: it counts as begun now. */
+static bool is_hopeless(struct dist__cell *cell, uint64_t bearer) {
+    if (!dist__stamp_is_of(&cell->stamp, bearer) ||
+        dist__phase_of(dist__phase_look(&cell->light.word)) != DIST__QUEUED)
+        return false;
+    /* relaxed: nurseries, one after the other; the host before it posts */
+    return atomic_fetch_add_explicit(&cell->returns, 1, memory_order_relaxed) + 1 >= MOST_RETURNS &&
+           dist__mail_begin(&cell->stamp, &cell->light.word);
+}
+
+static void inherit_cell(const struct dist__mail *mail, uint32_t c, uint64_t bearer,
+                         dist_error *error) {
+    struct dist__cell *cell = &mail->cell[c];
+    uint32_t old;
+    if (is_hopeless(cell, bearer))
+        snprintf(error->message, sizeof error->message,
+                 "workers keep dying before they run anything");
+    if (dist__mail_is_run_by(&cell->stamp, &cell->light.word, bearer, &old))
+        end_with(mail, c, old, error);
+    else dist__mail_give_back(&mail->box, c, &cell->light.word, bearer);
 }
 
 void dist__mail_inherit(struct dist__staff *staff, unsigned worker, uint64_t generation, pid_t pid,
@@ -135,19 +186,10 @@ void dist__mail_inherit(struct dist__staff *staff, unsigned worker, uint64_t gen
     dist__calls_clear(mail->calls, worker);
     /* relaxed: its writer is dead and reaped */
     uint64_t at = atomic_load_explicit(&mail->carrier[worker].at, memory_order_relaxed);
-    if (at - 1 < mail->box.cells) {
-        uint32_t old, c = (uint32_t)(at - 1);
-        struct dist__cell *cell = &mail->cell[c];
-        uint64_t bearer = dist__bearer(worker, generation);
-        bool runs = dist__mail_is_run_by(&cell->stamp, &cell->light.word, bearer, &old);
-        for (bool ended = !runs; !ended;) {
-            cell->light.end = &mail->end[c];
-            tell_death(&mail->end[c], worker, pid, status, old & DIST__CANCEL, old & DIST__SILENT);
-            ended = dist__mail_bury(&cell->light.word, &old, mail->end[c].why.status);
-            if (ended && old & DIST__WAITED) dist__futex_wake(&cell->light.word, INT_MAX, true);
-        }
-        if (!runs) dist__mail_give_back(&mail->box, c, &cell->light.word, bearer);
-    }
+    dist_error error = crash(worker, pid, status);
+    if (at - 1 < mail->box.cells)
+        inherit_cell(mail, (uint32_t)(at - 1), dist__bearer(worker, generation), &error);
+    dist__onlookers_tell(mail->onlookers); /* it may not have come to that */
     if (dist__rack_any(mail->box.rack))
         dist__mail_ring(staff); /* it may have been the one to look */
 }

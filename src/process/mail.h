@@ -142,6 +142,13 @@ static inline bool dist__rack_any(const struct dist__rack *rack) {
     return head % DIST__NUMBERS < atomic_load_explicit(&rack->tail, memory_order_seq_cst);
 }
 
+/* Is there anything that was posted before this number? */
+static inline bool dist__rack_any_before(const struct dist__rack *rack, uint64_t number) {
+    /* relaxed: whoever wants it looks again */
+    uint64_t head = atomic_load_explicit(&rack->head, memory_order_relaxed);
+    return head % DIST__NUMBERS < number;
+}
+
 /* Everything below `number` is taken, as of the head that was `seen`. */
 static inline void dist__rack_advance(struct dist__rack *rack, uint64_t seen, uint64_t number) {
     uint64_t next = seen - seen % DIST__NUMBERS + number;
@@ -208,15 +215,21 @@ static inline bool dist__mail_settle(_Atomic(uint32_t) *word, uint32_t status, b
 
 /* ------------------------------------------------------------------ the nursery */
 
+/* Has this bearer taken it, and, if that is a worker that is dead, does it have it still? */
+static inline bool dist__stamp_is_of(const struct dist__stamp *stamp, uint64_t bearer) {
+    /* acquire: pairs with [stamp] */
+    return atomic_load_explicit(&stamp->word, memory_order_acquire) ==
+           bearer * DIST__STAMP_STATES + DIST__STAMP_TAKEN;
+}
+
 /* Does this bearer run what is in the cell? Then *word is what it was: the stamp of a worker that
  * is dead, or condemned, leads to no other item later. */
-static inline bool dist__mail_is_run_by(struct dist__stamp *stamp, const _Atomic(uint32_t) *word,
-                                        uint64_t bearer, uint32_t *old) {
+static inline bool dist__mail_is_run_by(const struct dist__stamp *stamp,
+                                        const _Atomic(uint32_t) *word, uint64_t bearer,
+                                        uint32_t *old) {
     /* acquire: in this order; an item before it in this cell has left another stamp [stamp] */
     *old = atomic_load_explicit(word, memory_order_acquire);
-    uint64_t taken = bearer * DIST__STAMP_STATES + DIST__STAMP_TAKEN;
-    return atomic_load_explicit(&stamp->word, memory_order_acquire) == taken &&
-           dist__phase_of(*old) == DIST__UNDER_WAY;
+    return dist__stamp_is_of(stamp, bearer) && dist__phase_of(*old) == DIST__UNDER_WAY;
 }
 
 /* The bearer is dead, and did not run it: gives it back if it had taken it. True: ring. */

@@ -10,9 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
-    CELLS = DIST__RACK_ROOM,
     LEAST_LETTERS = 64, /* doubled as they are needed */
     SPIN_US = 20,       /* about one wake latency, */
     ALONE_US = 2,       /* the first of it without letting others in */
@@ -21,20 +21,20 @@ enum {
 };
 
 static const uint32_t NONE = UINT32_MAX;
-static const uint64_t DESERTED_NS = 1000000000; /* without any worker, and nobody waits longer */
+static const uint64_t FORGET_NS = 1000000000; /* so old, a look says nothing of what is now */
 
 /* ------------------------------------------------------------------ open and close */
 
-static bool share(struct dist__mail *mail, unsigned workers) {
+static bool share(struct dist__mail *mail, unsigned workers, uint32_t cells) {
     struct dist__heap *heap = &mail->heap;
-    size_t most = CELLS * (sizeof *mail->cell + sizeof *mail->bulk + sizeof *mail->end) +
+    size_t most = cells * (sizeof *mail->cell + sizeof *mail->bulk + sizeof *mail->end) +
                   sizeof *mail->box.rack + workers * sizeof *mail->carrier + sizeof *mail->calls +
-                  ((size_t)1 << 20);
+                  6 * (size_t)sysconf(_SC_PAGESIZE);
     if (!dist__heap_open(heap, most, most)) return false;
     mail->box.rack = dist__heap_take(heap, sizeof *mail->box.rack);
-    mail->cell = dist__heap_take(heap, CELLS * sizeof *mail->cell);
-    mail->bulk = dist__heap_take(heap, CELLS * sizeof *mail->bulk);
-    mail->end = dist__heap_take(heap, CELLS * sizeof *mail->end);
+    mail->cell = dist__heap_take(heap, cells * sizeof *mail->cell);
+    mail->bulk = dist__heap_take(heap, cells * sizeof *mail->bulk);
+    mail->end = dist__heap_take(heap, cells * sizeof *mail->end);
     mail->carrier = dist__heap_take(heap, workers * sizeof *mail->carrier);
     mail->calls = dist__heap_take(heap, sizeof *mail->calls);
     if (!mail->box.rack || !mail->cell || !mail->bulk || !mail->end || !mail->carrier ||
@@ -42,19 +42,24 @@ static bool share(struct dist__mail *mail, unsigned workers) {
         return false;
     mail->box.stamps = (unsigned char *)&mail->cell[0].stamp;
     mail->box.stride = sizeof *mail->cell;
-    mail->box.cells = CELLS;
+    mail->box.cells = cells;
     return true;
 }
 
-void dist__mail_open(struct dist__staff *staff) {
+void dist__mail_open(struct dist__staff *staff, bool is_short) {
     struct dist__mail *mail = staff->room < DIST__BEARERS ? calloc(1, sizeof *mail) : NULL;
     if (!mail) return;
     mail->staff = staff;
     mail->pool = staff->pool;
     pthread_mutex_init(&mail->lock, NULL);
+    pthread_mutex_init(&mail->tending, NULL);
     mail->free = mail->limbo = NONE;
     mail->kill_ns = calloc(staff->room, sizeof *mail->kill_ns);
-    if (mail->kill_ns && share(mail, staff->room) && dist__mail_enlist(mail)) staff->mail = mail;
+    mail->onlookers = dist__onlookers_share();
+    if (mail->kill_ns && mail->onlookers &&
+        share(mail, staff->room, is_short ? DIST__FEW_CELLS : DIST__CELLS) &&
+        dist__mail_enlist(mail))
+        staff->mail = mail;
     else dist__mail_free(mail);
 }
 
@@ -62,6 +67,7 @@ void dist__mail_free(struct dist__mail *mail) {
     dist__mail_delist(mail);
     dist__heap_close(&mail->heap);
     pthread_mutex_destroy(&mail->lock);
+    pthread_mutex_destroy(&mail->tending);
     free(mail->letter);
     free(mail->kill_ns);
     free(mail);
@@ -98,7 +104,8 @@ static void leave_limbo(struct dist__mail *mail) {
 static bool grow(struct dist__mail *mail) {
     if (mail->fresh < mail->room) return true;
     uint32_t room = mail->room ? 2 * mail->room : LEAST_LETTERS;
-    struct dist__letter *grown = room <= CELLS ? realloc(mail->letter, room * sizeof *grown) : NULL;
+    struct dist__letter *grown =
+        room <= mail->box.cells ? realloc(mail->letter, room * sizeof *grown) : NULL;
     if (!grown) return false;
     mail->letter = grown;
     mail->room = room;
@@ -119,6 +126,7 @@ static bool take_cell(struct dist__mail *mail, uint8_t use, uint32_t *c) {
 void dist__mail_give_cell(struct dist__mail *mail, uint32_t c) {
     bool unrun = mail->letter[c].use & DIST__UNRUN;
     mail->letter[c].use = DIST__UNUSED;
+    mail->ended++;
     push(mail, unrun ? &mail->limbo : &mail->free, c);
 }
 
@@ -139,9 +147,24 @@ static void fill(const struct dist__mail *mail, uint32_t c, const struct dist__s
     cell->light.ctx = opts->ctx;
     cell->light.seed = opts->seed;
     cell->light.end = NULL;
+    atomic_store_explicit(&cell->returns, 0, memory_order_relaxed); /* published with the item */
     if (single->item) memcpy(dist__mail_item(mail, c), single->item, single->item_size);
     if (single->result) memcpy(dist__mail_result(mail, c), single->result, single->result_size);
     if (ctx_size) memcpy(dist__mail_ctx(mail, c), opts->ctx, ctx_size);
+}
+
+/* With the lock held: would a call have to wait for jobs? The other way workers take turns. */
+static bool is_behind_jobs(const struct dist__mail *mail) {
+    /* relaxed, both: it need not be exact */
+    uint64_t head = atomic_load_explicit(&mail->box.rack->head, memory_order_relaxed);
+    uint64_t tail = atomic_load_explicit(&mail->box.rack->tail, memory_order_relaxed);
+    return mail->jobs && tail - head % DIST__NUMBERS >= mail->staff->room;
+}
+
+uint64_t dist__mail_turn(struct dist_pool *pool) {
+    const struct dist__mail *mail = ((struct dist__staff *)pool->team)->mail;
+    /* relaxed: what this thread knows of was posted before */
+    return mail ? atomic_load_explicit(&mail->box.rack->tail, memory_order_relaxed) : 0;
 }
 
 bool dist__mail_put(struct dist__mail *mail, const struct dist__single *single, uint32_t bits,
@@ -149,7 +172,8 @@ bool dist__mail_put(struct dist__mail *mail, const struct dist__single *single, 
     pthread_mutex_lock(&mail->lock);
     /* relaxed: who stops the pool sweeps the cells after that, with the lock */
     bool put = !atomic_load_explicit(&mail->pool->stopped, memory_order_relaxed) &&
-               dist__rack_has_room(&mail->box) && take_cell(mail, use, c);
+               (use == DIST__JOB || !is_behind_jobs(mail)) && dist__rack_has_room(&mail->box) &&
+               take_cell(mail, use, c);
     if (put) {
         fill(mail, *c, single);
         if (use == DIST__JOB) {
@@ -159,6 +183,7 @@ bool dist__mail_put(struct dist__mail *mail, const struct dist__single *single, 
                                                      .item = single->item,
                                                      .given = single->opts->error};
             mail->handles++;
+            mail->jobs++;
         }
         dist__rack_post(&mail->box, *c, &mail->cell[*c].light.word, bits | DIST__QUEUED);
     }
@@ -185,6 +210,7 @@ uint32_t dist__mail_end(struct dist__mail *mail, uint32_t c, bool running_too) {
     if (dist__phase_of(old) != DIST__QUEUED) return old;
     end_unrun(mail, c, DIST_CANCELLED, "cancelled before it began");
     if (old & DIST__WAITED) dist__futex_wake(&light->word, INT_MAX, true);
+    dist__tell_onlookers();
     return old;
 }
 
@@ -223,32 +249,45 @@ static bool ends_soon(const struct dist__light *light) {
     return has_ended(light);
 }
 
-/* Has there been no worker for a while? */
-static bool is_deserted(struct dist__staff *staff, uint64_t *since_ns) {
-    bool any = false;
-    for (unsigned k = 0; k < staff->room && !any; k++)
-        any = dist__life_read(&staff->life[k]) % DIST__LIFE_STATES == DIST__LIFE_LIVE;
-    any = dist__staff_is_alive(staff) && any;
-    uint64_t now = dist__now_ns();
-    if (any) *since_ns = 0;
-    else if (*since_ns == 0) *since_ns = now;
-    return !any && now - *since_ns > DESERTED_NS;
+/* Nobody comes for anything. */
+static void give_up(struct dist__mail *mail) {
+    pthread_mutex_lock(&mail->lock);
+    for (uint32_t c = 0; c < mail->fresh; c++) {
+        struct dist__light *light = &mail->cell[c].light;
+        if (mail->letter[c].use != DIST__CALL && mail->letter[c].use != DIST__JOB) continue;
+        uint32_t old = dist__mail_cancel(&light->word, false, DIST_SYSTEM);
+        if (dist__phase_of(old) != DIST__QUEUED) continue;
+        end_unrun(mail, c, DIST_SYSTEM, "no worker process could be started");
+        if (old & DIST__WAITED) dist__futex_wake(&light->word, INT_MAX, true);
+    }
+    pthread_mutex_unlock(&mail->lock);
+    dist__tell_onlookers();
 }
 
-/* Nobody comes for it. */
-static void give_up(struct dist__mail *mail, uint32_t c) {
-    struct dist__light *light = &mail->cell[c].light;
+/* Has any item ended since the last look? */
+static bool is_attended(struct dist__mail *mail) {
     pthread_mutex_lock(&mail->lock);
-    uint32_t old = dist__mail_cancel(&light->word, false, DIST_SYSTEM);
-    if (dist__phase_of(old) == DIST__QUEUED)
-        end_unrun(mail, c, DIST_SYSTEM, "no worker process could be started");
-    if (old & DIST__WAITED) dist__futex_wake(&light->word, INT_MAX, true);
+    uint64_t ended = mail->ended;
     pthread_mutex_unlock(&mail->lock);
+    bool any = ended != mail->ended_then;
+    mail->ended_then = ended;
+    return any;
+}
+
+void dist__mail_tend(struct dist__mail *mail) {
+    if (pthread_mutex_trylock(&mail->tending)) return; /* somebody does */
+    uint64_t now = dist__now_ns();
+    if (now - mail->tended_ns > FORGET_NS) mail->desertion = (struct dist__desertion){0};
+    mail->tended_ns = now;
+    bool deserted = dist__staff_is_deserted(mail->staff, &mail->desertion, is_attended(mail));
+    /* the one who looks may have been stopped */
+    if (!deserted && dist__rack_any(mail->box.rack)) dist__mail_wake(mail->staff);
+    pthread_mutex_unlock(&mail->tending);
+    if (deserted) give_up(mail);
 }
 
 bool dist__mail_await(struct dist__mail *mail, uint32_t c, bool spins, uint64_t limit_ns) {
     struct dist__light *light = &mail->cell[c].light;
-    uint64_t deserted_ns = 0;
     if (spins && ends_soon(light)) return true; /* else who was woken may need this CPU */
     for (uint32_t word; dist__phase_of(word = dist__phase_await(&light->word)) != DIST__ENDED;) {
         uint64_t now = limit_ns == UINT64_MAX ? 0 : dist__now_ns();
@@ -256,7 +295,7 @@ bool dist__mail_await(struct dist__mail *mail, uint32_t c, bool spins, uint64_t 
         uint64_t left = limit_ns - now;
         dist__futex_wait(&light->word, word, left < LOOK_NS ? (int64_t)left : LOOK_NS, true);
         if (has_ended(light)) return true;
-        if (is_deserted(mail->staff, &deserted_ns)) give_up(mail, c);
+        if (left >= LOOK_NS) dist__mail_tend(mail);
     }
     return true;
 }

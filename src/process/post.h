@@ -5,8 +5,10 @@
 
 #include "common/heap.h"
 #include "common/light.h"
+#include "common/onlookers.h"
 #include "common/os.h"
 #include "mail.h"
+#include "supervisor.h"
 
 #include <pthread.h>
 
@@ -14,6 +16,8 @@ struct dist__staff;
 struct dist__hand;
 
 enum {
+    DIST__CELLS = DIST__RACK_ROOM,
+    DIST__FEW_CELLS = 1024, /* if memory is short */
     DIST__SMALL_MAIL = 16,  /* items and results up to this size lie in the cell, */
     DIST__LARGE_MAIL = 128, /* up to this elsewhere */
     DIST__MAIL_IS_LARGE = 1,
@@ -23,7 +27,9 @@ enum {
 struct dist__cell {           /* shared */
     struct dist__light light; /* item and result: the caller's, NULL if there is none */
     struct dist__stamp stamp;
-    uint32_t flags, unused[3];
+    uint32_t flags;
+    _Atomic(uint32_t) returns; /* how often its bearer died before it began; nursery */
+    uint32_t unused[2];
     alignas(8) unsigned char item[DIST__SMALL_MAIL], result[DIST__SMALL_MAIL];
 };
 
@@ -41,6 +47,7 @@ struct dist__carrier { /* shared: of a worker */
 
 struct dist__letter { /* the host's own: of a cell */
     uint8_t use;
+    bool given_up; /* a job of which there is no handle any more */
     uint32_t next; /* of those that are free, or in limbo */
     void *result;  /* of a job: where its result goes, and its size */
     size_t result_size;
@@ -59,13 +66,23 @@ struct dist__mail {
     struct dist__light_end *end; /* how each failed; whoever ends it */
     struct dist__carrier *carrier;
     struct dist__calls *calls;
+    struct dist__onlookers *onlookers; /* of the host; workers tell them */
 
     pthread_mutex_t lock;        /* the host's, over all that follows */
     struct dist__letter *letter; /* it grows: looked at with the lock only */
     uint32_t room, fresh;        /* letters there are; cells from this on were never used */
     uint32_t free, limbo;        /* lists; limbo: a worker may still look into them */
-    unsigned handles;            /* of jobs */
+    uint32_t jobs;               /* that have not landed */
+    uint64_t ended;              /* items whose end was seen */
+    uint32_t given_up;           /* letters */
+    unsigned handles;            /* of jobs; and the heir */
+    bool has_heir;               /* somebody lands those that were given up */
     bool closed;                 /* the pool is gone, and the last handle frees this */
+    struct dist__errand heir;
+
+    pthread_mutex_t tending; /* over the next three: of the one who tends it */
+    struct dist__desertion desertion;
+    uint64_t tended_ns, ended_then;
 
     uint64_t *kill_ns; /* the nursery's: when the worker gets its SIGKILL; 0: it need not */
 };
@@ -87,14 +104,15 @@ static inline void *dist__mail_ctx(const struct dist__mail *mail, uint32_t c) {
 
 /* ------------------------------------------------------------------ post.c: the host */
 
-/* With the staff. Without the memory there is just no mail. */
-void dist__mail_open(struct dist__staff *staff);
+/* With the staff. Without the memory there is just no mail; if it is short, there is less. */
+void dist__mail_open(struct dist__staff *staff, bool is_short);
 void dist__mail_close(struct dist__staff *staff);
 
 /* For the backend's table: see common/backend.h. */
 bool dist__mail_apply(struct dist_pool *pool, const struct dist__single *single,
                       dist_status *status);
 void dist__mail_stop(struct dist_pool *pool);
+uint64_t dist__mail_turn(struct dist_pool *pool);
 
 /* For handles.c. How a cell is used. */
 enum {
@@ -113,6 +131,9 @@ bool dist__mail_put(struct dist__mail *mail, const struct dist__single *single, 
 
 /* Until it has ended. False: the time is up. */
 bool dist__mail_await(struct dist__mail *mail, uint32_t cell, bool spins, uint64_t limit_ns);
+
+/* Is there anybody for it? If there is nobody any more, all that is QUEUED ends. */
+void dist__mail_tend(struct dist__mail *mail);
 
 /* With the lock held: one that is QUEUED ends. Returns what the word was. */
 uint32_t dist__mail_end(struct dist__mail *mail, uint32_t cell, bool running_too);
@@ -136,12 +157,16 @@ void dist__mail_delist(struct dist__mail *mail);
 /* Wakes a worker, if one sleeps and none is looking: after a post. True: it has. */
 bool dist__mail_ring(struct dist__staff *staff);
 
+/* The same, even if one is looking. */
+bool dist__mail_wake(struct dist__staff *staff);
+
 /* Takes the oldest for this worker. */
 bool dist__mail_take(struct dist__staff *staff, unsigned worker, uint64_t generation,
                      uint32_t *cell);
 
-/* Runs it. Returns how many tasks that were. */
-unsigned dist__mail_run(struct dist__staff *staff, uint32_t cell, struct dist__hand *hand);
+/* Runs it. Returns how many tasks that were. has_begun: worker_init has run for the first time. */
+unsigned dist__mail_run(struct dist__staff *staff, uint32_t cell, struct dist__hand *hand,
+                        void (*has_begun)(void));
 
 /* Nursery: this worker is dead. */
 void dist__mail_inherit(struct dist__staff *staff, unsigned worker, uint64_t generation, pid_t pid,

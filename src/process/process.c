@@ -213,6 +213,7 @@ const struct dist__backend dist__backend_process = {.name = "process",
                                                     .pool_resize = dist__staff_resize,
                                                     .pool_end = dist__staff_end,
                                                     .pool_apply = dist__mail_apply,
-                                                    .pool_stop = dist__mail_stop,
+                                                    .pool_clear = dist__mail_stop,
                                                     .pool_sweep = dist__mail_sweep,
+                                                    .pool_turn = dist__mail_turn,
                                                     .post = &dist__mail_post};

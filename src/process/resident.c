@@ -50,15 +50,26 @@ enum work { NOTHING, INVITATION, MAIL };
 
 static bool take_mail(uint32_t *cell) {
     const struct dist__mail *mail = self.staff->mail;
-    return mail && dist__rack_any(mail->box.rack) &&
-           dist__mail_take(self.staff, self.number, self.generation, cell);
+    if (!mail || !dist__rack_any(mail->box.rack)) return false;
+    if (dist__life_has_heir(self.life, self.generation)) _exit(1); /* see leave_if_orphan */
+    return dist__mail_take(self.staff, self.number, self.generation, cell);
+}
+
+/* Mail that is older than the job of an invitation goes first. */
+static bool must_wait(unsigned slot) {
+    const struct dist__mail *mail = self.staff->mail;
+    /* relaxed: see dist__seats_open */
+    uint64_t turn = atomic_load_explicit(&self.staff->slot[slot].turn, memory_order_relaxed);
+    return mail && dist__rack_any_before(mail->box.rack, turn);
 }
 
 /* In turn, if there is both. */
 static enum work find_work(unsigned *slot, uint64_t *word, uint32_t *cell) {
     if (!self.posted && take_mail(cell)) return MAIL;
-    if (find_invitation(slot, word)) return INVITATION;
-    return self.posted && take_mail(cell) ? MAIL : NOTHING;
+    bool invited = find_invitation(slot, word);
+    if (invited && !must_wait(*slot)) return INVITATION;
+    if (take_mail(cell)) return MAIL;
+    return invited ? INVITATION : NOTHING;
 }
 
 /* Says what it does now. If it was the one to look, and there is more, another one has to. */
@@ -79,14 +90,22 @@ static void pause_looking(void) {
     }
 }
 
-static bool must_leave(void) {
-    const struct dist__office *office = self.staff->office;
-    /* it would have died with its nursery, had no task changed its user id; its number is another's
-     * now */
+/* It would have died with its nursery, had no task changed its user id; its number is another's
+ * now. */
+static void leave_if_orphan(void) {
     if (getppid() != self.nursery) _exit(1);
+}
+
+static bool is_dismissed(void) {
+    const struct dist__office *office = self.staff->office;
     /* relaxed, both: facts by themselves */
     return self.left == 0 || atomic_load_explicit(&office->closing, memory_order_relaxed) ||
            self.number >= atomic_load_explicit(&office->size, memory_order_relaxed);
+}
+
+static bool must_leave(void) {
+    leave_if_orphan();
+    return is_dismissed();
 }
 
 /* Looks for one wake latency. */
@@ -107,7 +126,7 @@ static enum work look_and_spin(unsigned *slot, uint64_t *word, uint32_t *cell) {
 static enum work await_work(unsigned *slot, uint64_t *word, uint32_t *cell) {
     _Atomic(uint32_t) *asleep = &self.life->asleep;
     for (;;) {
-        if (must_leave()) return NOTHING;
+        if (is_dismissed()) return NOTHING;
         enum work work = look_and_spin(slot, word, cell);
         if (work) return work;
         dist__bell_arm(asleep);
@@ -202,6 +221,7 @@ static void work_for(unsigned k) {
 
 /* There was an invitation. */
 static void accept(unsigned k, uint64_t word) {
+    leave_if_orphan();
     struct dist__seat *seat = dist__seat_of(self.staff, self.number, k);
     if (!dist__seat_take(seat, word, self.generation)) return;
     if (sit_down(k)) work_for(k);
@@ -217,7 +237,7 @@ static bool serve(void) {
     if (!work) return false;
     become(DIST__BUSY);
     self.posted = work == MAIL;
-    if (work == MAIL) count_tasks(dist__mail_run(self.staff, cell, &self.hand));
+    if (work == MAIL) count_tasks(dist__mail_run(self.staff, cell, &self.hand, has_begun));
     else accept(k, word);
     return true;
 }

@@ -22,8 +22,9 @@ struct dist__office {                      /* shared; made before the nursery is
     alignas(64) _Atomic(uint64_t) tickets; /* drawn; host and workers */
 };
 
-struct dist__slot { /* shared; the first two: host, while all seats are FREE; published by them */
+struct dist__slot { /* shared; the first three: host, while all seats are FREE; published by them */
     struct dist__parcel *parcel;
+    _Atomic(uint64_t) turn;               /* mail below this number is taken first */
     uint32_t chairs;                      /* see .workers; 0: one for each worker of the pool */
     alignas(64) _Atomic(uint32_t) asleep; /* the host's thread is, or will be; see note.h */
 };
@@ -72,6 +73,12 @@ void dist__staff_end(struct dist_pool *pool);
 
 /* Host: is the nursery there? If not, another is made. False: it cannot be had. */
 bool dist__staff_is_alive(struct dist__staff *staff);
+
+/* Host: has there been no worker for so long that none will come? To be asked now and then; `any`:
+ * some work on what the caller waits for. Makes another nursery if there is none, and has it go on
+ * if somebody has stopped it. */
+bool dist__staff_is_deserted(struct dist__staff *staff, struct dist__desertion *desertion,
+                             bool any);
 
 /* Has the nursery go on if somebody has stopped it. */
 void dist__staff_prod(struct dist__staff *staff);
