@@ -129,6 +129,117 @@ MAIL_CASE("G-01", the_maker_of_workers_is_killed_among_thousands_of_jobs) {
     for (unsigned r = 0; again(r, rounds(6, 6)); r++) jobs_and_kills(50000, 3, true);
 }
 
+/* ------------------------------------------------------------------ before it begins */
+
+/* Dies as often as *left says. */
+static int die_in_init(void **state, unsigned worker, void *user) {
+    (void)worker;
+    _Atomic(unsigned) *left = user;
+    if (counted(left) && atomic_fetch_sub(left, 1) > 0) raise(SIGSEGV);
+    *state = user;
+    return 0;
+}
+
+MAIL_CASE("G-01", an_item_is_run_though_workers_die_in_their_init) {
+    _Atomic(unsigned) *left = shared_memory(sizeof *left);
+    for (unsigned deaths = 1; deaths < 6; deaths++) {
+        atomic_store(left, deaths);
+        DIST_SCOPED_POOL *pool = dist_pool_open(.executor = X, .workers = 1,
+                                                .worker_init = die_in_init, .user = (void *)left);
+        int one = 1, out = 0;
+        dist_job *job = dist_apply_async(add_one, &one, &out, .pool = pool);
+        assert_int_equal(dist_job_finish(&job), DIST_OK);
+        assert_int_equal(out, 2);
+        assert_int_equal(counted(left), 0);
+    }
+}
+
+MAIL_CASE("M-03", an_item_ends_where_all_workers_die_in_their_init) {
+    _Atomic(unsigned) *left = shared_memory(sizeof *left);
+    atomic_store(left, 1u << 30);
+    DIST_SCOPED_POOL *pool = dist_pool_open(.executor = X, .workers = 2, .worker_init = die_in_init,
+                                            .user = (void *)left);
+    for (int r = 0; r < 2; r++) {
+        int one = 1, out = 5;
+        dist_error error;
+        assert_int_equal(dist_apply(add_one, &one, &out, .pool = pool, .error = &error),
+                         DIST_CRASHED);
+        assert_non_null(strstr(error.message, "before they run anything"));
+        assert_int_equal(out, 5);
+    }
+    atomic_store(left, 0);
+    int one = 1, out = 5;
+    assert_int_equal(dist_apply(add_one, &one, &out, .pool = pool), DIST_OK);
+    assert_int_equal(out, 2);
+}
+
+/* ------------------------------------------------------------------ stopped, and nobody there */
+
+enum waits { BY_JOB, BY_ANY, BY_POOL, WAYS };
+
+static dist_status wait_by(enum waits way, dist_pool *pool, dist_job **job) {
+    if (way == BY_ANY) assert_int_equal(dist_job_wait_any(job, 1, DIST_FOREVER), 0);
+    if (way == BY_POOL) assert_int_equal(dist_pool_wait(pool, DIST_FOREVER), DIST_OK);
+    return dist_job_finish(job);
+}
+
+/* The nursery is killed, or stopped and its workers are killed: whoever waits sees to it. */
+MAIL_CASE("G-01", whoever_waits_for_mail_has_workers_made) {
+    new_gate();
+    for (int r = 0; r < 2 * WAYS; r++) {
+        DIST_SCOPED_POOL *pool = open_pool(2);
+        pid_t pid = 0;
+        int one = 1, out[2] = {5, 5};
+        assert_int_equal(dist_apply(own_pid, (int *)NULL, &pid, .pool = pool), DIST_OK);
+        pid_t nursery = parent_of(pid);
+        assert_true(nursery > 1);
+        atomic_store(begun, 0);
+        dist_job *job[2];
+        for (int k = 0; k < 2; k++)
+            job[k] = dist_apply_async(pass_gate, &one, &out[k], .pool = pool);
+        assert_true(reaches(begun, 2));
+        dist_job *last = dist_apply_async(own_pid, (int *)NULL, &pid, .pool = pool);
+        assert_int_equal(kill(nursery, r < WAYS ? SIGKILL : SIGSTOP), 0);
+        if (r >= WAYS)
+            for (pid_t worker = 2; worker < nursery + 1000; worker++)
+                if (parent_of(worker) == nursery) kill(worker, SIGKILL);
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(wait_by((enum waits)(r % WAYS), pool, &job[k]), DIST_CRASHED);
+        assert_int_equal(wait_by((enum waits)(r % WAYS), pool, &last), DIST_OK);
+        assert_int_equal(out[0], 5);
+    }
+}
+
+MAIL_CASE("G-01", a_worker_that_was_stopped_holds_up_its_own_item_alone) {
+    uint32_t random = random_seed();
+    DIST_SCOPED_POOL *pool = open_pool(2);
+    for (unsigned r = 0, wanted = rounds(100, 30); again(r, wanted); r++) {
+        enum { JOBS = 40 };
+        int in[JOBS], out[JOBS];
+        pid_t pid = 0;
+        dist_job *job[JOBS];
+        assert_int_equal(dist_apply(own_pid, (int *)NULL, &pid, .pool = pool), DIST_OK);
+        random_spin(&random, 20);
+        kill(pid, SIGSTOP);
+        for (int i = 0; i < JOBS; i++) {
+            in[i] = i;
+            job[i] = dist_apply_async(add_one, &in[i], &out[i], .pool = pool);
+        }
+        unsigned open = JOBS;
+        for (double limit = now() + 20; open > 1 && now() < limit;) {
+            open = 0;
+            for (int i = 0; i < JOBS; i++) open += dist_job_state(job[i]) == DIST_RUNNING;
+            dist_job_wait(job[JOBS - 1], 0.25);
+        }
+        assert_true(open <= 1);
+        kill(pid, SIGCONT);
+        for (int i = 0; i < JOBS; i++) {
+            assert_int_equal(dist_job_finish(&job[i]), DIST_OK);
+            assert_int_equal(out[i], i + 1);
+        }
+    }
+}
+
 /* ------------------------------------------------------------------ forks */
 
 struct inherited {

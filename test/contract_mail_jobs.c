@@ -44,6 +44,12 @@ static int pass_gate(void *result, const void *item, void *ctx) {
     return 0;
 }
 
+static int nap_us(void *result, const void *item, void *ctx) {
+    (void)result, (void)ctx;
+    nap(1e-6 * *(const int *)item);
+    return 0;
+}
+
 static void new_gate(void) {
     gate = shared_memory(sizeof *gate);
     begun = shared_memory(sizeof *begun);
@@ -214,6 +220,34 @@ MAIL_CASE("P-45", a_job_that_was_given_up_brings_its_result) {
     }
 }
 
+/* A pool's wait hears of jobs that were started while it was not looking. */
+static void *start_jobs(void *arg) {
+    dist_pool *pool = arg;
+    static int in = 1, out;
+    uint32_t random = 5;
+    for (int i = 0; i < 2000; i++) {
+        dist_job *job = dist_apply_async(add_one, &in, &out, .pool = pool);
+        random_spin(&random, 3);
+        if (random_below(&random, 2)) dist_apply(add_one, &in, (int *)NULL, .pool = pool);
+        dist_pool_wait(pool, DIST_FOREVER);
+        if (dist_job_state(job) == DIST_RUNNING) return pool;
+        dist_job_finish(&job);
+    }
+    return NULL;
+}
+
+MAIL_CASE("P-45", several_wait_for_a_pool_while_jobs_are_started) {
+    DIST_SCOPED_POOL *pool = open_pool(2);
+    pthread_t thread[3];
+    for (int k = 0; k < 3; k++)
+        assert_int_equal(pthread_create(&thread[k], NULL, start_jobs, pool), 0);
+    for (int k = 0; k < 3; k++) {
+        void *wrong;
+        pthread_join(thread[k], &wrong);
+        assert_null(wrong);
+    }
+}
+
 MAIL_CASE("M-22", jobs_outlive_their_pool) {
     enum { JOBS = 50 };
     int in[JOBS], out[JOBS] = {0};
@@ -270,6 +304,57 @@ MAIL_CASE("M-18", jobs_of_one_item_start_in_their_order) {
     for (unsigned i = 0; i < JOBS; i++) {
         assert_int_equal(dist_job_finish(&job[i]), DIST_OK);
         assert_int_equal(out[i], i);
+    }
+}
+
+/* Whatever its options are, and so whichever way it goes. */
+MAIL_CASE("M-18", jobs_of_all_kinds_start_in_their_order) {
+    enum { JOBS = 60 };
+    uint32_t random = random_seed();
+    order = shared_memory(sizeof *order);
+    new_gate();
+    DIST_SCOPED_POOL *pool = open_pool(1);
+    for (unsigned r = 0, wanted = rounds(60, 30); again(r, wanted); r++) {
+        unsigned out[JOBS];
+        int first = 0, passed = 0;
+        dist_job *job[JOBS], *head = NULL;
+        atomic_store(order, 0);
+        atomic_store(gate, r % 2);
+        if (r % 3) head = dist_apply_async(pass_gate, &first, &passed, .pool = pool);
+        for (unsigned i = 0; i < JOBS; i++) {
+            double limit = random_below(&random, 4) ? 0 : 1000; /* somebody has to look after it */
+            job[i] =
+                dist_apply_async(note_order, (int *)NULL, &out[i], .pool = pool, .timeout = limit);
+            assert_non_null(job[i]);
+            random_spin(&random, 5);
+        }
+        count(gate);
+        assert_int_equal(dist_job_finish(&head), DIST_OK);
+        for (unsigned i = 0; i < JOBS; i++) {
+            assert_int_equal(dist_job_finish(&job[i]), DIST_OK);
+            assert_int_equal(out[i], i);
+        }
+    }
+}
+
+/* Calls do not wait behind all jobs there are. */
+MAIL_CASE("D-15", a_call_has_its_turn_among_thousands_of_jobs) {
+    enum { JOBS = 3000 };
+    new_gate();
+    DIST_SCOPED_POOL *pool = open_pool(2);
+    int in[JOBS], out[JOBS], one = 1, result = 0;
+    dist_job *job[JOBS];
+    for (int i = 0; i < JOBS; i++) {
+        in[i] = 2000;
+        job[i] = dist_apply_async(nap_us, &in[i], &out[i], .pool = pool);
+        assert_non_null(job[i]);
+    }
+    assert_int_equal(dist_apply(add_one, &one, &result, .pool = pool), DIST_OK);
+    assert_int_equal(result, 2);
+    assert_int_equal(dist_job_state(job[JOBS - 1]), DIST_RUNNING);
+    for (int i = 0; i < JOBS; i++) {
+        dist_job_cancel(job[i], false);
+        dist_job_finish(&job[i]);
     }
 }
 

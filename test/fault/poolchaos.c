@@ -117,6 +117,7 @@ struct plan {
     double task_us;
     uint32_t n; /* of each call */
     unsigned retries, callers, workers;
+    bool singles; /* an item for each call: by jobs, by blocking calls, by both ways to go */
 };
 
 struct caller {
@@ -168,6 +169,44 @@ static void check_call(struct caller *c, dist_job *job) {
     }
 }
 
+static void check_single(struct caller *c, uint32_t i, dist_status status) {
+    answer expected = status ? (answer){7, 7} : right_answer(i);
+    unsigned runs = atomic_load_explicit(&c->runs[i], memory_order_relaxed);
+    if (status) {
+        if (status != DIST_CRASHED) printf("item %u: %s; ", i, dist_last_error()->message);
+        CHECK(status == DIST_CRASHED && dist_last_error()->signal == SIGKILL);
+        c->crashed++;
+    }
+    CHECK(runs <= 1 && (status || runs == 1));
+    CHECK(c->out[i].value == expected.value && c->out[i].check == expected.check);
+}
+
+/* An item without anything to look after, or with. */
+static void one_call_for_each(struct caller *c, struct what *what) {
+    dist_job **job = calloc(c->plan->n, sizeof(dist_job *));
+    CHECK(job);
+    for (uint32_t i = 0; i < c->plan->n; i++) {
+        dist_opts opts = {
+            .size = sizeof opts, .pool = c->pool, .ctx = what, .ctx_size = sizeof *what};
+        if (random_below(16) == 0) opts.timeout = 1e6;
+        if (random_below(16) == 0) {
+            check_single(c, i,
+                         dist_apply_fn(task, &c->items[i], sizeof *c->items, &c->out[i],
+                                       sizeof *c->out, &opts));
+            continue;
+        }
+        job[i] = dist_apply_async_fn(task, &c->items[i], sizeof *c->items, &c->out[i],
+                                     sizeof *c->out, &opts);
+        CHECK(job[i]);
+    }
+    for (uint32_t i = 0; i < c->plan->n; i++) {
+        bool any = job[i] && random_below(8) == 0;
+        if (any) CHECK(dist_job_wait_any(&job[i], 1, DIST_FOREVER) == 0);
+        if (job[i]) check_single(c, i, dist_job_finish(&job[i]));
+    }
+    free(job);
+}
+
 static void one_call(struct caller *c) {
     dist_job *job;
     struct what what = {c->runs, c->plan->task_us};
@@ -176,6 +215,13 @@ static void one_call(struct caller *c) {
         atomic_store_explicit(&c->runs[i], 0, memory_order_relaxed);
     }
     atomic_fetch_add(&shared->active, 1);
+    if (c->plan->singles) {
+        one_call_for_each(c, &what);
+        atomic_fetch_sub(&shared->active, 1);
+        c->tasks += c->plan->n;
+        c->calls++;
+        return;
+    }
     dist_status status =
         dist_map(task, c->items, c->plan->n, c->out, .pool = c->pool, .silent = true, .job = &job,
                  .ctx = &what, .ctx_size = sizeof what, .retries = c->plan->retries,
@@ -287,11 +333,20 @@ static void half_the_workers(void) {
     run_plan(&(struct plan){.n = 1000, .callers = 2, .workers = 2, .task_us = 20});
 }
 
+static void single_items(void) {
+    run_plan(&(struct plan){.n = 2000, .callers = 1, .singles = true});
+}
+static void single_items_of_several(void) {
+    run_plan(&(struct plan){.n = 500, .callers = 3, .singles = true, .task_us = 2});
+}
+
 static struct fault_case cases[] = {
     {"tiny tasks", tiny_tasks, 60},
     {"tiny tasks that are tried again", tiny_tasks_with_retries, 60},
     {"several callers", several_callers, 60},
     {"calls in half of the workers", half_the_workers, 60},
+    {"a call for each item", single_items, 60},
+    {"calls for each item by several", single_items_of_several, 60},
 };
 
 int main(int argc, char **argv) {
