@@ -351,7 +351,7 @@ MAIL_CASE("D-15", a_call_has_its_turn_among_thousands_of_jobs) {
     }
     assert_int_equal(dist_apply(add_one, &one, &result, .pool = pool), DIST_OK);
     assert_int_equal(result, 2);
-    assert_int_equal(dist_job_state(job[JOBS - 1]), DIST_RUNNING);
+    assert_int_equal(dist_job_state(job[JOBS / 2]), DIST_RUNNING);
     for (int i = 0; i < JOBS; i++) {
         dist_job_cancel(job[i], false);
         dist_job_finish(&job[i]);

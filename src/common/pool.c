@@ -45,8 +45,7 @@ bool dist__pool_begin_single(struct dist_pool *pool, bool is_job) {
     if (is_job)
         open = open && !pool->first && !pool->opts.max_pending && pool->foremen < pool->workers;
     pool->under_way += open;
-    /* who waits for all to end has to look at this one */
-    if (open && is_job && pool->mailed++ == 0) pthread_cond_broadcast(&pool->changed);
+    pool->mailed += open && is_job; /* who sleeps until all has ended looks at it when the rest has */
     pthread_mutex_unlock(&pool->lock);
     return open;
 }
