@@ -157,6 +157,37 @@ MAIL_CASE("P-41", a_job_of_one_item_lands_for_whoever_looks_first) {
     }
 }
 
+/* Those who wait for any job are told in another place from the first pool of processes on. */
+static _Atomic(unsigned) waiting;
+
+static void *wait_for_any(void *arg) {
+    dist_job **job = arg;
+    count(&waiting);
+    return dist_job_wait_any(job, 2, DIST_FOREVER) < 2 ? job : NULL;
+}
+
+MAIL_CASE("P-41", a_wait_for_any_job_goes_on_when_a_pool_is_opened) {
+    new_gate();
+    int in[2] = {1, 2}, out[2] = {0};
+    dist_job *job[2];
+    for (int k = 0; k < 2; k++)
+        job[k] = dist_apply_async(pass_gate, &in[k], &out[k], .executor = DIST_THREAD);
+    pthread_t thread[4];
+    void *told;
+    for (int k = 0; k < 4; k++)
+        assert_int_equal(pthread_create(&thread[k], NULL, wait_for_any, job), 0);
+    assert_true(reaches(&waiting, 4));
+    nap(0.3); /* all of them sleep */
+    dist_pool *pool = open_pool(1);
+    count(gate);
+    for (int k = 0; k < 4; k++) {
+        pthread_join(thread[k], &told);
+        assert_ptr_equal(told, job);
+    }
+    for (int k = 0; k < 2; k++) assert_int_equal(dist_job_finish(&job[k]), DIST_OK);
+    dist_pool_free(&pool);
+}
+
 static int die_as_told(void *result, const void *item, void *ctx) {
     (void)ctx;
     *(int *)result = 99;
