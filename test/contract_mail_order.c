@@ -48,7 +48,7 @@ static int note_order(void *result, const void *item, void *ctx) {
     return 0;
 }
 
-MAIL_CASE("M-18", jobs_of_one_item_start_in_their_order) {
+MAIL_CASE("M-01", jobs_of_one_item_start_in_their_order) {
     enum { JOBS = 500 };
     order = shared_memory(sizeof *order);
     DIST_SCOPED_POOL *pool = open_pool(1);
@@ -63,7 +63,7 @@ MAIL_CASE("M-18", jobs_of_one_item_start_in_their_order) {
 }
 
 /* Whatever its options are, and so whichever way it goes. */
-MAIL_CASE("M-18", jobs_of_all_kinds_start_in_their_order) {
+MAIL_CASE("M-01", jobs_of_all_kinds_start_in_their_order) {
     enum { JOBS = 60 };
     uint32_t random = random_seed();
     order = shared_memory(sizeof *order);

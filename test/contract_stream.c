@@ -10,7 +10,7 @@
 /* A source of 0, 1, 2 ... and a sink that keeps what it receives; both see how far they are apart.
  */
 static struct flow {
-    size_t n, read, got, most_apart;
+    size_t n, read, got, failed, most_apart;
     size_t enough;       /* items that the sink wants; 0: all */
     size_t source_fails; /* at this item; 0: never */
     size_t index[4096];
@@ -43,8 +43,11 @@ static bool keep(const dist_event *event, void *user) {
     flow.index[k] = event->index;
     flow.status[k] = event->error ? event->error->status : DIST_OK;
     flow.result[k] = event->result ? *(const long *)event->result : -1;
+    flow.failed += event->error != NULL;
+    assert_int_equal(event->failed, flow.failed);
     if (event->error) {
         assert_null(event->result);
+        assert_int_equal(event->worker, event->error->worker);
         assert_int_equal(event->error->index, event->index);
         assert_ptr_equal(event->error->item, event->item);
         memcpy(flow.message, event->error->message, sizeof flow.message);
@@ -208,8 +211,8 @@ static int fails_twice(void *result, const void *item, void *ctx) {
     return twice(result, item, ctx);
 }
 
-static bool asked_right(const dist_error *e, void *user) {
-    return user == &flow && e->attempts < 3;
+static bool not_for_seven(const dist_error *e, void *user) {
+    return user == &flow && e->index != 7;
 }
 
 CASE("P-62", items_of_a_stream_are_tried_again) {
@@ -218,9 +221,40 @@ CASE("P-62", items_of_a_stream_are_tried_again) {
     assert_delivered(60);
     begin(60);
     assert_int_equal(
-        STREAM(fails_twice, .workers = 2, .in_flight = 30, .retries = 5, .retry_if = asked_right),
+        STREAM(fails_twice, .workers = 2, .in_flight = 30, .retries = 5, .retry_if = not_for_seven),
+        DIST_FAILED);
+    assert_int_equal(flow.got, 8);
+    assert_string_equal(flow.message, "attempt 1");
+}
+
+static int times_ctx(void *result, const void *item, void *ctx) {
+    *(long *)result = *(const long *)item * *(const long *)ctx;
+    return 0;
+}
+
+CASE("P-20", tasks_of_a_stream_have_the_context) {
+    long two = 2;
+    begin(50);
+    assert_int_equal(
+        STREAM(times_ctx, .workers = 2, .in_flight = 30, .ctx = &two, .ctx_size = sizeof two),
         DIST_OK);
-    assert_delivered(60);
+    assert_delivered(50);
+}
+
+/* 1 fails long after 2 has. */
+static int two_fail(void *result, const void *item, void *ctx) {
+    long i = *(const long *)item;
+    if (i == 1) nap(0.2);
+    return i == 1 || i == 2 ? dist_fail(3, "item %ld", i) : twice(result, item, ctx);
+}
+
+CASE_ON("M-17", an_unordered_stream_tells_the_lowest_failure, ON_THREAD | ON_PROCESS, 20) {
+    begin(1000);
+    assert_int_equal(
+        STREAM(two_fail, .workers = 3, .in_flight = 3, .unordered = true, .max_failures = 2),
+        DIST_FAILED);
+    assert_int_equal(dist_last_error()->index, 1);
+    assert_int_equal(flow.failed, 2);
 }
 
 static int never_ends(void *result, const void *item, void *ctx) {

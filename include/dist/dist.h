@@ -131,6 +131,7 @@ typedef struct dist_event {  /* what hooks and dist_job_next receive; a hook's e
 
 typedef struct dist_job dist_job;
 typedef struct dist_pool dist_pool;
+typedef struct dist_queue dist_queue;
 typedef struct dist_arena dist_arena;
 typedef struct dist_token dist_token;
 
@@ -169,9 +170,9 @@ typedef struct dist_opts {
     /* Items per hand-out. 0: adaptive (by the time that tasks take); for dist_map_chunks n /
      * workers, rounded so that chunk sizes differ by at most one. */
     size_t chunk;
-    size_t in_flight; /* streams only: most items read and not delivered; 0: 2 * workers */
+    size_t in_flight; /* streams, stages: most items read and not delivered; 0: 2 * workers */
     bool silent;      /* go on after failures and return DIST_OK; look at them through .job */
-    bool unordered;   /* jobs and streams: items are delivered as they end, not by index */
+    bool unordered;   /* jobs, streams, stages: items are delivered as they end, not by index */
     bool deferred;    /* jobs only: nothing runs before dist_job_start */
 
     /* THREAD, with .timeout or .token: the call returns at its limit or when it is cancelled even
@@ -376,7 +377,7 @@ DIST_API const dist_error *dist_last_error(void);
 
 /* 5. inside a task, 6. arenas and tokens: task.h */
 
-/* 7. pools: pool.h, streams: stream.h */
+/* 7. pools: pool.h, streams: stream.h, queues: queue.h */
 
 /* ------------------------------------------------------------------ 8. the library */
 
@@ -437,6 +438,10 @@ DIST_API dist_range dist_chunk(size_t n, size_t size, size_t k);
 #include "pool.h"
 
 #include "stream.h"
+
+#include "queue.h"
+
+#include "pipe.h"
 
 #include "reduce.h"
 

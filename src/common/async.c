@@ -11,6 +11,7 @@
 #include "light.h"
 #include "onlookers.h"
 #include "pool.h"
+#include "stage.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -36,6 +37,7 @@ void dist__job_unref(struct dist_job *job) {
     pthread_mutex_destroy(&job->lock);
     free(job->item);
     free(job->order);
+    if (job->stage) dist__stage_free(job->stage);
     dist__job_free(job);
 }
 
@@ -84,7 +86,9 @@ static void run(struct dist_job *job) {
     int saved = errno, cancel_state = dist__cancel_disable();
     uint64_t begin_ns = dist__now_ns();
     set_runner(job, dist__thread_number());
-    dist_status refused, status = dist__call_run(job->backend, &job->batch, &job->opts, &refused);
+    dist_status refused = DIST_OK, status = job->stage ? dist__stage_run(job->stage)
+                                                       : dist__call_run(job->backend, &job->batch,
+                                                                        &job->opts, &refused);
     if (refused) skip_all(job);
     else deliver_rest(job);
     conclude(job, status);
@@ -113,6 +117,7 @@ static void conclude_unrun(struct dist_job *job) {
     /* relaxed: see dist_job_cancel */
     atomic_store_explicit(&job->cancel, 1, memory_order_relaxed);
     skip_all(job);
+    if (job->stage) dist__stage_leave(job->stage);
     conclude(job, dist__refuse(DIST_CANCELLED, 0, "cancelled before it began"));
 }
 
@@ -162,10 +167,32 @@ void dist__job_drop(struct dist_job *job) {
     dist__job_unref(job);
 }
 
+static void *stage_main(void *arg) {
+    struct dist_job *job = arg;
+    dist__thread_name("stage", 1);
+    if (dist__job_begin(job)) dist__job_run_here(job);
+    dist__job_unref(job);
+    return NULL;
+}
+
+/* It lasts, so it has threads of its own. */
+static dist_status submit_stage(struct dist_job *job) {
+    pthread_t thread;
+    int error = dist__thread_start(&thread, stage_main, job, dist__record_affinity());
+    if (!error) {
+        pthread_detach(thread);
+        return DIST_OK;
+    }
+    if (move(job, DIST__QUEUED, DIST__NEW) && job->batch.pool) dist__pool_end_call(job->batch.pool);
+    dist__job_unref(job);
+    return dist__refuse(DIST_SYSTEM, error, "stage: no thread: %s", strerror(error));
+}
+
 /* From QUEUED on, the job may be over at any time. */
 static dist_status submit(struct dist_job *job) {
     struct dist_pool *pool = job->batch.pool;
     atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
+    if (job->stage) return submit_stage(job);
     if (!pool) {
         dist__job_submit(job);
         return DIST_OK;
@@ -181,8 +208,10 @@ static dist_status submit(struct dist_job *job) {
  * may be cancelled while this waits for room. */
 static dist_status start(struct dist_job *job) {
     struct dist_pool *pool = job->batch.pool;
-    bool here = job->backend->executor == DIST_INLINE;
-    dist_status status = pool ? dist__pool_begin_call(pool) : DIST_OK;
+    bool here = job->backend->executor == DIST_INLINE && !job->stage;
+    dist_status status = DIST_OK;
+    if (pool && job->batch.of) dist__pool_count_again(pool); /* its stage has begun */
+    else if (pool) status = dist__pool_begin_call(pool);
     if (status) return status;
     if (pool) dist__pool_count_again(pool);
     if (!move(job, DIST__NEW, here ? DIST__UNDER_WAY : DIST__QUEUED)) {
@@ -196,8 +225,8 @@ static dist_status start(struct dist_job *job) {
     return status;
 }
 
-dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__backend *backend,
-                          const dist_opts *opts) {
+static struct dist_job *new_job(const struct dist__batch *batch,
+                                const struct dist__backend *backend, const dist_opts *opts) {
     struct dist__record *caller = dist__record_current();
     struct dist_job *job = calloc(1, sizeof *job);
     if (job) {
@@ -221,9 +250,33 @@ dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__ba
     job->maker = getpid();
     atomic_init(&job->refs, 1);
     pthread_mutex_init(&job->lock, NULL);
-    if (opts->deferred || start(job) == DIST_OK) return job;
+    return job;
+}
+
+static dist_job *started(struct dist_job *job, bool deferred) {
+    if (deferred || start(job) == DIST_OK) return job;
+    if (job->stage) dist__stage_withdraw(job->stage);
     dist__job_unref(job);
     return NULL;
+}
+
+dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__backend *backend,
+                          const dist_opts *opts) {
+    struct dist_job *job = new_job(batch, backend, opts);
+    return job ? started(job, opts->deferred) : NULL;
+}
+
+dist_job *dist__job_start_stage(struct dist__stage *stage, dist_job **handle,
+                                const struct dist__backend *backend, const dist_opts *opts) {
+    struct dist__batch none = {.kind = DIST__MAP_ITEMS, .workers = 1, .pool = opts->pool};
+    struct dist_job *job = *handle = new_job(&none, backend, opts);
+    if (!job) {
+        dist__stage_withdraw(stage);
+        dist__stage_free(stage);
+        return NULL;
+    }
+    job->stage = stage;
+    return started(job, opts->deferred);
 }
 
 /* ------------------------------------------------------------------ while it runs */
@@ -314,6 +367,7 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
     pthread_mutex_lock(&job->lock);
     if (job->control) dist__control_ring(job->control);
     pthread_mutex_unlock(&job->lock);
+    if (job->stage) dist__stage_stop(job->stage);
     dist__cancel_restore(cancel_state);
     return DIST_OK;
 }

@@ -30,7 +30,7 @@ dist_status dist__job_check(const struct dist_job *job) {
     if (dist__job_is_runner(job))
         return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");
     for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
-        if (r->control && r->control->batch->job == job)
+        if (r->control && (r->control->batch->job == job || r->control->batch->of == job))
             return dist__refuse(DIST_DEADLOCK, 0, "job: this task is a part of it");
     return DIST_OK;
 }
@@ -173,6 +173,7 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
     if (job && dist__is_light(job)) return dist__light_next(dist__light_of(job), event, seconds);
     dist_status refused = dist__job_check(job);
     if (refused) return refused;
+    if (job->stage) return dist__refuse(DIST_INVALID, 0, "job: is a stage, its items are in out");
     if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
     uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
     bool helps = may_help(job, limit);
@@ -193,6 +194,12 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
         if (left) dist__futex_wait(&job->changes, changes, nap(left, helps), false);
     }
     return DIST_EMPTY;
+}
+
+void dist__await(bool (*there)(void *state), void *state) {
+    struct dist__sight sight = dist__sight_begin();
+    for (; !there(state); dist__sight_renew(&sight)) dist__sight_await(&sight, -1);
+    dist__sight_end(&sight);
 }
 
 static bool was_hurried(const struct dist_job *job) {

@@ -37,6 +37,7 @@ struct dist__batch {
     bool abandoned;                /* workers may outlive the call: see .abandon */
     struct dist__control *control; /* of a call that is looked after; else NULL */
     struct dist_job *job;          /* of a call that goes on by itself; else NULL */
+    struct dist_job *of;           /* the stage whose items these are, or NULL */
     struct dist_pool *pool;        /* whose workers run it, or NULL */
     size_t ctx_size;               /* of ctx, for workers that have a copy; 0: just the pointer */
     bool each_worker;              /* item k is for worker k of the pool */

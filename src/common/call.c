@@ -8,6 +8,7 @@
 #include "light.h"
 #include "os.h"
 #include "pool.h"
+#include "stage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -122,6 +123,7 @@ static dist_status run_looked_after(const struct dist__backend *backend, struct 
     batch->control = &control;
     if (batch->job) dist__job_joins(batch->job, &control);
     if (batch->pool) dist__pool_joins(batch->pool, &guest, &control);
+    if (batch->of) control.stopped = dist__stage_stopped(batch->of->stage); /* it hears the pool */
     /* a task of the pool that the call runs in works itself, and cannot leave */
     batch->abandoned = opts->abandon && backend->executor == DIST_THREAD &&
                        (opts->timeout > 0 || opts->token) &&
@@ -196,7 +198,7 @@ static const struct dist__backend *backend_for(const dist_opts *opts) {
 static dist_status run(struct dist__batch *batch, const dist_opts *opts) {
     const struct dist__backend *backend = backend_for(opts);
     if (!backend) return dist_last_error()->status;
-    batch->job = NULL;
+    batch->job = batch->of = NULL;
     batch->pool = opts->pool;
     batch->stats = NULL;
     int saved = errno;
@@ -324,6 +326,7 @@ static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_o
     if (!status) status = check(batch, needs_items, opts);
     if (!status) backend = backend_for(opts);
     batch->pool = opts->pool;
+    batch->of = NULL;
     batch->each_worker = false;
     dist_job *job = backend ? dist__job_start(batch, backend, opts) : NULL;
     dist__cancel_restore(cancel_state);

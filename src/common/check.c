@@ -3,6 +3,7 @@
 #include "error.h"
 #include "os.h"
 #include "pool.h"
+#include "queue.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +12,10 @@
 /* clang-format off */
 #define NOT_BUILT_ROWS(ROW) ROW(trace)
 
-/* Options that streams do not have. */
-#define NO_STREAM_ROWS(ROW) \
-    ROW(names) ROW(job) ROW(deferred) ROW(abandon) ROW(in_place) ROW(no_wait) ROW(on_start) \
-    ROW(on_finish) ROW(progress)
+/* Options that neither streams nor stages have; and streams. */
+#define NO_FLOW_ROWS(ROW) \
+    ROW(names) ROW(job) ROW(abandon) ROW(in_place) ROW(no_wait) ROW(on_start) ROW(progress)
+#define NO_STREAM_ROWS(ROW) ROW(deferred) ROW(on_finish)
 
 /* Options of pools only; of workers, which a call in a pool does not choose; of calls only. */
 #define POOL_ROWS(ROW) \
@@ -45,7 +46,9 @@ static const char *first_of_workers(const dist_opts *o) {
     return NULL;
 }
 
-static const char *first_not_of_streams(const dist_opts *o) {
+static const char *first_not_of_flows(const dist_opts *o, bool stream) {
+    NO_FLOW_ROWS(IS_SET)
+    if (!stream) return NULL;
     NO_STREAM_ROWS(IS_SET)
     return NULL;
 }
@@ -121,24 +124,44 @@ dist_status dist__check_pool_opts(const dist_opts *o) {
     return status ? status : check_cpus(o);
 }
 
-dist_status dist__check_stream(dist_fn fn, dist_next_fn next, dist_sink_fn sink,
-                               const dist_opts *o) {
+/* Of all whose items come one by one. */
+static dist_status check_flow(bool stream, const dist_opts *o) {
     dist_status refused = check_struct(o);
     if (!refused) refused = check_in_pool(o);
     if (refused) return refused;
-    const char *option = first_not_of_streams(o);
-    if (option) return dist__refuse(DIST_INVALID, 0, "%s: not for streams", option);
-    if (!fn || !next || !sink)
-        return dist__refuse(DIST_INVALID, 0, "%s: is NULL", !fn ? "fn" : !next ? "next" : "sink");
+    const char *option = first_not_of_flows(o, stream);
+    if (option)
+        return dist__refuse(DIST_INVALID, 0, "%s: not for %s", option,
+                            stream ? "streams" : "stages");
     dist_status status = check_numbers(o);
     return status ? status : check_cpus(o);
+}
+
+dist_status dist__check_stream(dist_fn fn, dist_next_fn next, dist_sink_fn sink,
+                               const dist_opts *o) {
+    dist_status refused = check_flow(true, o);
+    if (refused) return refused;
+    if (!fn || !next || !sink)
+        return dist__refuse(DIST_INVALID, 0, "%s: is NULL", !fn ? "fn" : !next ? "next" : "sink");
+    return DIST_OK;
+}
+
+dist_status dist__check_stage(const dist_queue *in, dist_fn fn, const dist_queue *out,
+                              const dist_opts *o) {
+    dist_status refused = check_flow(false, o);
+    if (refused) return refused;
+    if (!in || !fn) return dist__refuse(DIST_INVALID, 0, "%s: is NULL", !in ? "in" : "fn");
+    if (in == out) return dist__refuse(DIST_INVALID, 0, "out: is in");
+    refused = dist__queue_check(in);
+    return refused || !out ? refused : dist__queue_check(out);
 }
 
 dist_status dist__check_opts(const dist_opts *o, bool goes_on) {
     dist_status refused = check_struct(o);
     if (!refused) refused = check_in_pool(o);
     if (refused) return refused;
-    if (o->in_flight) return dist__refuse(DIST_INVALID, 0, "in_flight: is an option of streams");
+    if (o->in_flight)
+        return dist__refuse(DIST_INVALID, 0, "in_flight: is one of streams and stages");
     if (goes_on && o->job)
         return dist__refuse(DIST_INVALID, 0, "job: not for a call that returns one");
     if (!goes_on && (o->unordered || o->deferred || o->no_wait))

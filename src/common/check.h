@@ -8,6 +8,8 @@
  * to NULL as soon as it trusts the struct. `goes_on`: for a call that returns a job. */
 dist_status dist__check_opts(const dist_opts *opts, bool goes_on);
 dist_status dist__check_pool_opts(const dist_opts *opts);
+dist_status dist__check_stage(const dist_queue *in, dist_fn fn, const dist_queue *out,
+                              const dist_opts *o);
 dist_status dist__check_stream(dist_fn fn, dist_next_fn next, dist_sink_fn sink,
                                const dist_opts *opts);
 dist_status dist__check_array(const char *name, const void *array, size_t n, size_t size);

@@ -61,8 +61,8 @@ struct dist__control {
     bool token_lost;   /* somebody has closed its descriptor: only looked at */
     _Atomic(uint64_t) bell_file;      /* which file that is: a task may close it and open another */
     const _Atomic(uint32_t) *cancel;  /* by dist_job_cancel; NULL: there is no such job */
-    const _Atomic(uint32_t) *stopped; /* by dist_pool_terminate; NULL: there is no such pool */
-    pthread_t supervisor;             /* who runs the call, and its hooks; for the pool */
+    const _Atomic(uint32_t) *stopped; /* by the end of its pool or stage, or NULL */
+    pthread_t supervisor; /* who runs the call, and its hooks; for the pool */
 
     /* Of the backend; may be NULL. `land`: brings results to the caller's memory before a hook is
      * told. `heard_of`: a failure has been read; `again`: the items wait for a further attempt. */

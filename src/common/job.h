@@ -46,8 +46,9 @@ struct dist_job {
     pid_t maker;
     dist_opts opts;
     const struct dist__backend *backend;
-    uint64_t took_ns;   /* its run */
-    dist_status status; /* how it ended, and why */
+    struct dist__stage *stage; /* of a pipe, instead of a call; owned; NULL: it is a call */
+    uint64_t took_ns;          /* its run */
+    dist_status status;        /* how it ended, and why */
     dist_error why;
 
     pthread_mutex_t lock;          /* over all that follows, while it runs */
@@ -69,6 +70,10 @@ struct dist_job {
 /* Has `job` run by itself: called by the door with a batch that was checked. NULL: refused. */
 dist_job *dist__job_start(const struct dist__batch *batch, const struct dist__backend *backend,
                           const dist_opts *opts);
+
+/* A stage instead of a call; takes it over, and tells it its job before that begins. */
+dist_job *dist__job_start_stage(struct dist__stage *stage, dist_job **job,
+                                const struct dist__backend *backend, const dist_opts *opts);
 
 void dist__job_observe(struct dist_job *job, struct dist__span items, const dist_error *error);
 
@@ -102,6 +107,9 @@ dist_status dist__job_refuse_foreign(void);
 
 /* DIST_OK, or why this thread must not wait for the job. */
 dist_status dist__job_check(const struct dist_job *job);
+
+/* Sleeps until it is there: asked again whenever a job has ended, or dist__tell_onlookers. */
+void dist__await(bool (*there)(void *state), void *state);
 
 /* While a job of a pool runs, by those who run it; NULL, all: not any more. */
 void dist__job_offer(struct dist_job *job, void (*hold)(void *crew), dist__help *help, void *crew);

@@ -6,6 +6,7 @@
 #include "job.h"
 #include "light.h"
 #include "os.h"
+#include "stage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@ static dist_status check(const struct dist_pool *pool) {
 static bool is_inside(const struct dist_pool *pool) {
     if (dist__hand_lender(pool)) return true;
     for (const struct dist__guest *g = pool->guest; g; g = g->next)
-        if (pthread_equal(g->control->supervisor, pthread_self())) return true;
+        if (pthread_equal(g->supervisor, pthread_self())) return true;
     return false;
 }
 
@@ -76,15 +77,20 @@ void dist__pool_count_again(struct dist_pool *pool) {
 
 void dist__pool_end_call(struct dist_pool *pool) { dist__pool_end_single(pool, false); }
 
-void dist__pool_joins(struct dist_pool *pool, struct dist__guest *guest,
-                      struct dist__control *control) {
-    control->stopped = &pool->stopped;
-    control->supervisor = pthread_self();
-    guest->control = control;
+static void add_guest(struct dist_pool *pool, struct dist__guest *guest) {
+    guest->supervisor = pthread_self();
     pthread_mutex_lock(&pool->lock);
     guest->next = pool->guest;
     pool->guest = guest;
     pthread_mutex_unlock(&pool->lock);
+}
+
+void dist__pool_joins(struct dist_pool *pool, struct dist__guest *guest,
+                      struct dist__control *control) {
+    control->stopped = &pool->stopped;
+    control->supervisor = pthread_self();
+    *guest = (struct dist__guest){.control = control};
+    add_guest(pool, guest);
 }
 
 void dist__pool_leaves(struct dist_pool *pool, struct dist__control *control) {
@@ -93,6 +99,40 @@ void dist__pool_leaves(struct dist_pool *pool, struct dist__control *control) {
     while (*link && (*link)->control != control) link = &(*link)->next;
     if (*link) *link = (*link)->next; /* it may have left before */
     pthread_mutex_unlock(&pool->lock);
+}
+
+void dist__pool_joins_stage(struct dist_pool *pool, struct dist__guest *guest,
+                            struct dist_job *job) {
+    *guest = (struct dist__guest){.stage = job};
+    add_guest(pool, guest);
+    /* relaxed: terminate sets it before it looks for guests under the lock */
+    if (atomic_load_explicit(&pool->stopped, memory_order_relaxed)) dist__stage_stop(job->stage);
+}
+
+void dist__pool_leaves_stage(struct dist_pool *pool, struct dist__guest *guest) {
+    pthread_mutex_lock(&pool->lock);
+    struct dist__guest **link = &pool->guest;
+    while (*link != guest) link = &(*link)->next;
+    *link = guest->next;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* With the lock held: tells all that run. A stage is told without it, for it has a lock of its own
+ * and wants this one under it. */
+static void tell_guests(struct dist_pool *pool) {
+    for (struct dist__guest *g = pool->guest; g;) {
+        struct dist_job *job = g->told ? NULL : g->stage;
+        g->told = true;
+        if (g->control) dist__control_ring(g->control);
+        g = g->next;
+        if (!job) continue;
+        atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* the stage has one */
+        pthread_mutex_unlock(&pool->lock);
+        dist__stage_stop(job->stage);
+        dist__job_unref(job);
+        pthread_mutex_lock(&pool->lock);
+        g = pool->guest; /* others may have gone */
+    }
 }
 
 /* ------------------------------------------------------------------ jobs that wait */
@@ -342,8 +382,8 @@ dist_status dist_pool_terminate(dist_pool *pool) {
     pool->phase = DIST__POOL_TERMINATED;
     /* relaxed: a fact by itself */
     atomic_store_explicit(&pool->stopped, 1, memory_order_relaxed);
-    for (const struct dist__guest *g = pool->guest; g; g = g->next) dist__control_ring(g->control);
     pool->foremen++; /* nobody frees the pool meanwhile */
+    tell_guests(pool);
     for (struct dist_job *job; (job = pool->first);) {
         unlink_job(pool, job);
         pthread_mutex_unlock(&pool->lock);

@@ -17,9 +17,12 @@ struct dist__hand {
     void *state;
 };
 
-/* A call that runs in a pool. */
+/* A call that runs in a pool, or a stage whose items do. */
 struct dist__guest {
-    struct dist__control *control;
+    pthread_t supervisor;
+    struct dist__control *control; /* of a call; else NULL */
+    struct dist_job *stage;        /* or that of a stage */
+    bool told;                     /* the stage, of the pool's end */
     struct dist__guest *next;
 };
 
@@ -74,6 +77,10 @@ void dist__pool_end_call(struct dist_pool *pool);
 void dist__pool_joins(struct dist_pool *pool, struct dist__guest *guest,
                       struct dist__control *control);
 void dist__pool_leaves(struct dist_pool *pool, struct dist__control *control);
+
+void dist__pool_joins_stage(struct dist_pool *pool, struct dist__guest *guest,
+                            struct dist_job *job);
+void dist__pool_leaves_stage(struct dist_pool *pool, struct dist__guest *guest);
 
 /* Has one of the pool's jobs begun as soon as those before it have. DIST_OK, or a refusal. *listed:
  * the pool refers to the job until it is taken off; else it was refused, or cancelled meanwhile. */
