@@ -126,6 +126,7 @@ struct caller {
     uint32_t *items;
     answer *out;
     _Atomic(uint8_t) *runs;
+    uint32_t random;
     uint64_t tasks, calls, crashed, again, gave_up;
 };
 
@@ -181,6 +182,12 @@ static void check_single(struct caller *c, uint32_t i, dist_status status) {
     CHECK(c->out[i].value == expected.value && c->out[i].check == expected.check);
 }
 
+/* By its own numbers: those of fault.h are for one thread. */
+static bool one_in(struct caller *c, uint32_t most) {
+    c->random = c->random * 1664525 + 1013904223; /* Numerical Recipes */
+    return (c->random >> 16) % most == 0;
+}
+
 /* An item without anything to look after, or with. */
 static void one_call_for_each(struct caller *c, struct what *what) {
     dist_job **job = calloc(c->plan->n, sizeof(dist_job *));
@@ -188,8 +195,8 @@ static void one_call_for_each(struct caller *c, struct what *what) {
     for (uint32_t i = 0; i < c->plan->n; i++) {
         dist_opts opts = {
             .size = sizeof opts, .pool = c->pool, .ctx = what, .ctx_size = sizeof *what};
-        if (random_below(16) == 0) opts.timeout = 1e6;
-        if (random_below(16) == 0) {
+        if (one_in(c, 16)) opts.timeout = 1e6;
+        if (one_in(c, 16)) {
             check_single(c, i,
                          dist_apply_fn(task, &c->items[i], sizeof *c->items, &c->out[i],
                                        sizeof *c->out, &opts));
@@ -200,7 +207,7 @@ static void one_call_for_each(struct caller *c, struct what *what) {
         CHECK(job[i]);
     }
     for (uint32_t i = 0; i < c->plan->n; i++) {
-        bool any = job[i] && random_below(8) == 0;
+        bool any = job[i] && one_in(c, 8);
         if (any) CHECK(dist_job_wait_any(&job[i], 1, DIST_FOREVER) == 0);
         if (job[i]) check_single(c, i, dist_job_finish(&job[i]));
     }
@@ -271,7 +278,7 @@ static size_t resident_kib(void) {
 }
 
 static void make_caller(struct caller *c, const struct plan *plan, dist_pool *pool) {
-    *c = (struct caller){.plan = plan, .pool = pool};
+    *c = (struct caller){.plan = plan, .pool = pool, .random = random_below(1u << 30)};
     c->items = malloc(plan->n * sizeof *c->items);
     c->out = malloc(plan->n * sizeof *c->out);
     c->runs = shared_memory(plan->n);
