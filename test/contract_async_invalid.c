@@ -110,9 +110,7 @@ CASE("P-63", bad_tasks_give_no_job) {
                    DIST_INVALID, "names");
     tasks[1].timeout = -1;
     assert_refused(dist_par_async(tasks, 2, .executor = X), DIST_INVALID, "timeout");
-    tasks[1].timeout = 0, tasks[1].priority = 1;
-    assert_refused(dist_par_async(tasks, 2, .executor = X), DIST_UNSUPPORTED, "priority");
-    tasks[1].priority = 0, tasks[1].fn = NULL;
+    tasks[1].timeout = 0, tasks[1].fn = NULL;
     assert_refused(dist_par_async(tasks, 2, .executor = X), DIST_INVALID, "fn");
 }
 

@@ -79,15 +79,6 @@ CASE("P-05", few_descriptors_are_enough) {
     for (int i = 0; i < 10; i++) check_map(16);
 }
 
-static unsigned long mapped_bytes(void) {
-    unsigned long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%lu", &pages), 1);
-    fclose(f);
-    return pages * (unsigned long)sysconf(_SC_PAGESIZE);
-}
-
 CASE("P-05", without_room_for_threads_a_call_runs_all_the_same) {
     if (SANITIZED) skip(); /* which map terabytes */
     rlim_t most = mapped_bytes() + (4 << 20);

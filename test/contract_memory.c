@@ -85,11 +85,7 @@ CASE("G-15", an_absurd_size_is_refused) {
 
 /* Lets the process map so many bytes more than it has. */
 static void limit_memory(size_t more) {
-    unsigned long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    assert_true(f && fscanf(f, "%lu", &pages) == 1);
-    fclose(f);
-    rlim_t limit = pages * (rlim_t)sysconf(_SC_PAGESIZE) + more;
+    rlim_t limit = mapped_bytes() + more;
     assert_int_equal(setrlimit(RLIMIT_AS, &(struct rlimit){limit, RLIM_INFINITY}), 0);
 }
 

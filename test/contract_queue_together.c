@@ -198,7 +198,7 @@ static int beat(size_t index, void *ctx) {
     if (index == 0) {
         reaches(&scene->beats, 3);
         produce(0);
-        return dist_queue_close(scene->queue);
+        return dist_queue_close(scene->queue) != DIST_OK;
     }
     while ((status = dist_queue_get(scene->queue, &message, 0.02)) != DIST_CLOSED)
         count(status == DIST_EMPTY ? &scene->beats : &scene->gets);
@@ -220,7 +220,7 @@ static int finish_slowly(size_t index, void *ctx) {
         produce(0);
         check(dist_queue_join(scene->queue, DIST_FOREVER) == DIST_OK);
         check(counted(&scene->gets) == scene->each);
-        return dist_queue_close(scene->queue);
+        return dist_queue_close(scene->queue) != DIST_OK;
     }
     while (dist_queue_get(scene->queue, &message, DIST_FOREVER) == DIST_OK) {
         if (message.number % 8 == 0) nap(0.001);
@@ -303,15 +303,6 @@ CASE_ON("F-02", a_cancelled_job_does_not_wait_on_for_a_queue, ON_THREAD | ON_PRO
     }
 }
 
-static size_t resident_bytes(void) {
-    unsigned long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%*u %lu", &pages), 1);
-    fclose(file);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 static int flow(size_t index, void *ctx) {
     struct message message = {0, 0};
     unsigned expected = 0;
@@ -319,7 +310,7 @@ static int flow(size_t index, void *ctx) {
     if (index == 0) {
         for (; again(message.number, 1000000); message.number++)
             check(dist_queue_put(scene->queue, &message, DIST_FOREVER) == DIST_OK);
-        return dist_queue_close(scene->queue);
+        return dist_queue_close(scene->queue) != DIST_OK;
     }
     while (dist_queue_get(scene->queue, &message, DIST_FOREVER) == DIST_OK)
         check(message.number == expected++);

@@ -201,3 +201,14 @@ __attribute__((constructor)) static void number_values(void) {
 }
 
 const int *numbers(void) { return values; }
+
+static size_t statm(bool resident) {
+    size_t mapped = 0, present = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    assert_true(f && fscanf(f, "%zu %zu", &mapped, &present) == 2);
+    fclose(f);
+    return (resident ? present : mapped) * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+size_t resident_bytes(void) { return statm(true); }
+size_t mapped_bytes(void) { return statm(false); }

@@ -52,6 +52,10 @@ unsigned threads_down_to(unsigned most);
  * start its own helper thread. */
 unsigned threads_before(void);
 
+/* Memory of this process. */
+size_t resident_bytes(void);
+size_t mapped_bytes(void);
+
 /* True as soon as the process does not exist or is a zombie; false after `seconds`. */
 bool gone(pid_t pid, double seconds);
 

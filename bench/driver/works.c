@@ -85,6 +85,18 @@ static const struct column idlers[] = {
     {0},
 };
 
+/* Items of 64 bytes from threads to threads, at most 1024 on their way (GLib: any number). */
+static const struct column queues[] = {
+    {"serial loop", "peer-serial", "loop", SERIAL, 0},
+    {"dist_queue", "peer-dist", "queue", DIST, 0},
+    {"dist_queue, .priority", "peer-dist", "queue-priority", DIST, 0},
+    {"dist_queue, .process_shared", "peer-dist", "queue-shared", DIST, 0},
+    {"mutex and condition", "peer-condvar", "queue", PEER, 0},
+    {"GLib GAsyncQueue", "peer-glib", "queue", PEER, 0},
+    {"ck_ring, sched_yield", "peer-ck", "queue", PEER, 0},
+    {0},
+};
+
 /* Worker processes that are kept. Python's task is abs(). */
 static const struct column starters[] = {
     {"serial loop", "peer-serial", "loop", SERIAL, 0},
@@ -182,6 +194,12 @@ static const struct row t9[] = {
     {0},
 };
 
+static const struct row q1[] = {
+    {"1 producer, 1 consumer", "hash", {1000000, 0, 0}, {20000, 0, 0}, 2, 15, false},
+    {"2 producers, 2 consumers", "hash", {1000000, 0, 0}, {20000, 0, 0}, 4, 15, false},
+    {0},
+};
+
 static const struct row t6[] = {
     {"random Pareto", "spin-pareto", {10000, 200 * MS, 0}, {10000, 10 * MS, 0}, 0, 15, false},
     {"ascending", "spin-up", {10000, 200 * MS, 0}, {10000, 10 * MS, 0}, 0, 15, false},
@@ -249,6 +267,7 @@ const struct work works[] = {
     {"T7", "tasks that sleep", "ms", 1e6, false, TIMES_IDEAL, sleepers, t7},
     {"T8", "T2 by four threads at once", "ns/task", 1, true, SPEED_UP, tasks_of_four, t2},
     {"T9", "CPU time of a pool that has nothing to do", "us", 1e3, false, SPEED_UP, idlers, t9},
+    {"Q1", "items of 64 bytes through a queue", "ns/item", 1, true, SPEED_UP, queues, q1},
     {"P1", "a pool is opened, gives one result, and ends", "ms", 1e6, false, SPEED_UP, starters,
      p1},
     {"P2", "one task in a warm pool, back to back", "us/task", 1e3, false, SPEED_UP, appliers, p2},

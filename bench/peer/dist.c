@@ -1,4 +1,5 @@
 /* dist itself, through its public interface. */
+#include "flow.h"
 #include "peer_dist.h"
 
 #include <pthread.h>
@@ -111,6 +112,28 @@ static const char *fork_join(struct load *l) {
     return answer(dist_apply(fib, l->items, l->out, .executor = DIST_THREAD));
 }
 
+/* ------------------------------------------------------------------ items through a queue */
+
+static void put(void *queue, const struct flow_item *item) {
+    dist_queue_put(queue, item, DIST_FOREVER);
+}
+
+static void get(void *queue, struct flow_item *item) { dist_queue_get(queue, item, DIST_FOREVER); }
+
+static const char *flow(struct load *l, bool priority, bool shared) {
+    dist_queue *queue =
+        dist_queue_open(.item_size = sizeof(struct flow_item), .capacity = FLOW_CAPACITY,
+                        .priority = priority, .process_shared = shared);
+    if (!queue) return answer(dist_last_error()->status);
+    const char *wrong = flow_run(l, &(struct flow){put, get}, queue);
+    dist_queue_free(&queue);
+    return wrong;
+}
+
+static const char *queue(struct load *l) { return flow(l, false, false); }
+static const char *queue_priority(struct load *l) { return flow(l, true, false); }
+static const char *queue_shared(struct load *l) { return flow(l, false, true); }
+
 static const struct variant variants[] = {
     {"map", map},
     {"map-2", map_2},
@@ -122,6 +145,9 @@ static const struct variant variants[] = {
     {"tasks-inside", jobs_inside},
     {"tasks-of-four", jobs_of_four},
     {"fork-join", fork_join},
+    {"queue", queue},
+    {"queue-priority", queue_priority},
+    {"queue-shared", queue_shared},
     {0},
 };
 

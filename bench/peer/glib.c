@@ -1,5 +1,6 @@
-/* GLib's GThreadPool: a function, and a pointer for each task. */
-#include "peer.h"
+/* GLib's GThreadPool: a function, and a pointer for each task. Its GAsyncQueue: pointers too, and
+ * no bound. */
+#include "flow.h"
 
 #include <glib.h>
 #include <pthread.h>
@@ -87,8 +88,30 @@ static const char *tasks_of_four(struct load *l) {
     return NULL;
 }
 
-static const struct variant variants[] = {
-    {"tasks", tasks}, {"tasks-inside", tasks_inside}, {"tasks-of-four", tasks_of_four}, {0}};
+static void put(void *queue, const struct flow_item *item) {
+    struct flow_item *copy = g_new(struct flow_item, 1);
+    *copy = *item;
+    g_async_queue_push(queue, copy);
+}
+
+static void get(void *queue, struct flow_item *item) {
+    struct flow_item *copy = g_async_queue_pop(queue);
+    *item = *copy;
+    g_free(copy);
+}
+
+static const char *queue(struct load *l) {
+    GAsyncQueue *items = g_async_queue_new();
+    const char *wrong = flow_run(l, &(struct flow){put, get}, items);
+    g_async_queue_unref(items);
+    return wrong;
+}
+
+static const struct variant variants[] = {{"tasks", tasks},
+                                          {"tasks-inside", tasks_inside},
+                                          {"tasks-of-four", tasks_of_four},
+                                          {"queue", queue},
+                                          {0}};
 
 int main(int argc, char **argv) {
     char what[64];

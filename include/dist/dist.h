@@ -323,12 +323,16 @@ typedef struct dist_task { /* one call for par */
     void *result; /* NULL: no result; no two tasks may have the same */
     size_t result_size;
     void *ctx;        /* NULL: the call's ctx */
-    int priority;     /* (*) */
+    int priority;     /* lower ones start sooner, equal ones by index; see below */
     double timeout;   /* limit for one attempt, in seconds; 0: the call's .task_timeout */
     unsigned retries; /* further attempts; 0: the call's .retries */
 } dist_task;
 
-/* for (i = 0; i < n; i++) t[i].fn(t[i].result, t[i].arg, t[i].ctx ? t[i].ctx : ctx); */
+/* for (i = 0; i < n; i++) t[i].fn(t[i].result, t[i].arg, t[i].ctx ? t[i].ctx : ctx);
+ *
+ * With priorities the loop is over the tasks as they start: a failure stops those behind it in this
+ * order, and the one that comes first in it is reported; workers take them one by one, unless there
+ * is a .chunk. All else (indices, events, jobs) counts them as they stand in the array. */
 DIST_API dist_status dist_par_fn(const dist_task *tasks, size_t n, const dist_opts *opts);
 
 #ifndef __cplusplus

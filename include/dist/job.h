@@ -5,7 +5,16 @@
  * has ended, and until dist_job_finish if it is looked at; the options themselves are copied.
  *
  * One thread at a time may use a job, but dist_job_cancel and dist_job_state any. A job used in
- * another process than the one that made it gives DIST_UNSUPPORTED, and nothing hangs. */
+ * another process than the one that made it gives DIST_UNSUPPORTED, and nothing hangs: so do waits
+ * of tasks in worker processes for jobs of their host.
+ *
+ * Circles: tasks of two jobs that wait for each other's job without limit would never end. One of
+ * these waits is told, by DIST_DEADLOCK, when it has lasted for some 50 ms; the others go on. So is
+ * one of any circle of waits without limit by tasks (THREAD and INLINE) and hooks of jobs, and by
+ * tasks of calls and streams that they make: for jobs, for an item by dist_job_next (in index
+ * order), for any of several jobs, all of which lead back, for a pool by dist_pool_wait and _join
+ * (by tasks in other pools and of jobs). What a task waits for otherwise (a lock, a worker that is
+ * free, room by .max_pending) is not seen, and nobody is told who may go on. */
 #ifndef DIST_JOB_H
 #define DIST_JOB_H
 
@@ -51,7 +60,7 @@ DIST_API dist_status dist_job_state(const dist_job *job);
 /* Waits until the job has ended and returns how (always the same; dist_last_error() tells more), or
  * DIST_TIMEOUT after `seconds`: wait again later (dist_job_state tells this from a job that has
  * ended by its own limit). DIST_STATE: not started. DIST_DEADLOCK: called by a task or a hook
- * of this very job. */
+ * of this very job, or the last wait of a circle (see above): it may be waited for again. */
 DIST_API dist_status dist_job_wait(dist_job *job, double seconds);
 
 /* The next item that has ended, each one once: in index order, or with .unordered in the order in
@@ -61,7 +70,7 @@ DIST_API dist_status dist_job_wait(dist_job *job, double seconds);
 DIST_API dist_status dist_job_next(dist_job *job, dist_event *event, double seconds);
 
 /* The first of `jobs` (NULL entries are passed over) that has ended; n if none does within
- * `seconds`, or if none is running. */
+ * `seconds`, or if none is running, or if none ever will (dist_last_error() is DIST_DEADLOCK). */
 DIST_API size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds);
 
 /* A job that has not begun to run ends as DIST_CANCELLED: DIST_OK. One that runs: DIST_RUNNING, and
@@ -70,8 +79,8 @@ DIST_API size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double second
 DIST_API dist_status dist_job_cancel(dist_job *job, bool running_too);
 
 /* Waits until the job has ended, frees it and sets it to NULL; returns how it ended, as if it had
- * not been .silent. DIST_OK for NULL and for a job that was never started. DIST_DEADLOCK: called by
- * a task or a hook of this very job, which is not freed then. */
+ * not been .silent. DIST_OK for NULL and for a job that was never started. DIST_DEADLOCK: as
+ * dist_job_wait; the job is not freed then. */
 DIST_API dist_status dist_job_finish(dist_job **job);
 
 /* Gives the job up and sets it to NULL: it runs to its end and frees itself. What its call was

@@ -54,7 +54,7 @@ DIST_API dist_status dist_pool_close(dist_pool *pool);
 
 /* Waits until all has run and the workers have ended, .worker_exit included; DIST_TIMEOUT after
  * `seconds`, and it may be called again. DIST_STATE before close or terminate. DIST_DEADLOCK:
- * called by a task of this pool. */
+ * called by a task of this pool, or by one that a task of it waits for (job.h). */
 DIST_API dist_status dist_pool_join(dist_pool *pool, double seconds);
 
 /* Closes it, and cancels what was submitted: jobs that have not begun and calls that run end as
@@ -74,8 +74,8 @@ DIST_API dist_status dist_pool_resize(dist_pool *pool, unsigned workers);
  * of dist_for. For preparing workers and for looking at them. DIST_DEADLOCK: as join. */
 DIST_API dist_status dist_each_worker(dist_pool *pool, dist_index_fn fn, void *ctx);
 
-/* close + join + free, and sets it to NULL. NULL: nothing. Called by a task of the pool: closes it
- * and nothing else. */
+/* close + join + free, and sets it to NULL. NULL: nothing. Where join gives DIST_DEADLOCK: closes
+ * it and nothing else. */
 DIST_API void dist_pool_free(dist_pool **pool);
 
 /* DIST_SCOPED_POOL *pool = dist_pool_open(...): is freed at the end of the block, after all that

@@ -38,7 +38,9 @@ typedef int (*dist_join_fn)(void *into, const void *other, void *ctx);
  *          would take more than 64 MiB.
  * Memory   An accumulator for each block, on cache lines of its own.
  *
- * .pool    INLINE and THREAD; DIST_UNSUPPORTED for a pool of processes.
+ * .pool    PROCESS: items, *acc, names, and .ctx by .ctx_size are copied for the leaves, as for a
+ *          call in the pool (items in its .arena are not); accumulators are bytes in memory that
+ *          the workers share. Joins run in the caller, with the .ctx that was given.
  * .silent, .in_place, .abandon and .job are DIST_INVALID: there is one result, or none. */
 DIST_API dist_status dist_reduce_fn(dist_chunk_fn leaf, dist_join_fn join, const void *items,
                                     size_t n, size_t item_size, void *acc, size_t acc_size,

@@ -211,6 +211,13 @@ bool dist_arena_owns(const dist_arena *arena, const void *pointer) {
     return at >= base + LINE && at - base < next;
 }
 
+bool dist__arena_shows(const struct dist_arena *arena, uint64_t birth, const void *begin,
+                       size_t bytes) {
+    if (!arena || !begin || bytes == 0 || !dist__arena_is_visible(arena, birth)) return false;
+    return dist_arena_owns(arena, begin) &&
+           dist_arena_owns(arena, (const unsigned char *)begin + bytes - 1);
+}
+
 /* ------------------------------------------------------------------ taking memory */
 
 /* Takes `bytes` that nobody has; NULL: there are not so many. By comparing, since an addition past

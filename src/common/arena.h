@@ -19,6 +19,10 @@ uint64_t dist__arena_birth(void);
 /* Can workers that were forked after `birth` see what lies in this arena? */
 bool dist__arena_is_visible(const struct dist_arena *arena, uint64_t birth);
 
+/* Are these bytes in it, and can they? */
+bool dist__arena_shows(const struct dist_arena *arena, uint64_t birth, const void *begin,
+                       size_t bytes);
+
 /* A view of an arena for a process that has none; and what it takes. */
 struct dist__arena_view {
     unsigned char *base; /* NULL: there is no arena */

@@ -71,21 +71,16 @@ static void publish(struct dist_job *job) {
     dist__tell_onlookers();
 }
 
-static void set_runner(struct dist_job *job, uint32_t thread) {
-    /* relaxed: only the thread itself asks for its own name */
-    atomic_store_explicit(&job->runner, thread, memory_order_relaxed);
-}
+static _Thread_local const struct dist_job *running;
 
-bool dist__job_is_runner(const struct dist_job *job) {
-    /* relaxed: see above */
-    return atomic_load_explicit(&job->runner, memory_order_relaxed) == dist__thread_number();
-}
+const struct dist_job *dist__job_running(void) { return running; }
 
 /* By whoever has moved it to UNDER_WAY. */
 static void run(struct dist_job *job) {
     int saved = errno, cancel_state = dist__cancel_disable();
     uint64_t begin_ns = dist__now_ns();
-    set_runner(job, dist__thread_number());
+    job->below = running;
+    running = job;
     dist_status refused = DIST_OK, status = job->stage ? dist__stage_run(job->stage)
                                                        : dist__call_run(job->backend, &job->batch,
                                                                         &job->opts, &refused);
@@ -93,7 +88,7 @@ static void run(struct dist_job *job) {
     else deliver_rest(job);
     conclude(job, status);
     job->took_ns = dist__now_ns() - begin_ns;
-    set_runner(job, 0);
+    running = job->below;
     dist__cancel_restore(cancel_state);
     errno = saved;
 }
@@ -242,6 +237,7 @@ static struct dist_job *new_job(const struct dist__batch *batch,
     job->batch = *batch;
     job->batch.job = job;
     job->batch.stats = &job->stats;
+    if (batch->kind == DIST__PAR_TASKS) job->tasks = batch->tasks;
     dist__outcome_init(&job->batch.outcome, 0, true); /* until it runs */
     job->opts = *opts;
     if (!opts->seed) job->opts.seed = dist__random_nested_seed(caller);
@@ -310,7 +306,8 @@ void dist__job_observe(struct dist_job *job, struct dist__span items, const dist
                    : error->status == DIST_SKIPPED ? DIST__SKIPPED
                                                    : DIST__BADLY;
     pthread_mutex_lock(&job->lock);
-    for (size_t i = items.begin; i < items.end; i++) {
+    for (size_t k = items.begin; k < items.end; k++) {
+        size_t i = dist__batch_index(&job->batch, k);
         if (job->item[i] != DIST__OPEN) continue; /* skipped, and told twice */
         job->item[i] = fate;
         if (job->order) job->order[job->ended] = i;
@@ -393,7 +390,8 @@ dist_status dist_job_finish(dist_job **handle) {
         dist_status refused = dist__job_check(job);
         if (refused == DIST_DEADLOCK) return refused;
         if (!refused) {
-            dist_job_wait(job, DIST_FOREVER);
+            status = dist_job_wait(job, DIST_FOREVER);
+            if (dist__job_phase(job) != DIST__ENDED) return status; /* it never does */
             status = dist__job_as_if_loud(job);
         } else {
             *handle = NULL; /* its threads are in another process: it stays as it is */

@@ -1,6 +1,7 @@
 /* await.c - waiting for calls that go on by themselves, and for their items. A worker of a pool
  * that waits without limit for a job of this pool takes part in it: other workers there may be
  * none. */
+#include "deadlock.h"
 #include "error.h"
 #include "job.h"
 #include "light.h"
@@ -27,8 +28,8 @@ dist_status dist__job_check(const struct dist_job *job) {
     if (phase == DIST__ENDED) return DIST_OK;
     if (job->maker != getpid()) return dist__job_refuse_foreign();
     if (phase == DIST__NEW) return dist__refuse(DIST_STATE, 0, "job: was not started");
-    if (dist__job_is_runner(job))
-        return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");
+    for (const struct dist_job *j = dist__job_running(); j; j = j->below)
+        if (j == job) return dist__refuse(DIST_DEADLOCK, 0, "job: this hook is a part of it");
     for (const struct dist__record *r = dist__record_current(); r; r = r->caller)
         if (r->control && (r->control->batch->job == job || r->control->batch->of == job))
             return dist__refuse(DIST_DEADLOCK, 0, "job: this task is a part of it");
@@ -81,21 +82,35 @@ static bool never_enough(const struct dist__helper *helper) {
 
 /* ------------------------------------------------------------------ waiting */
 
+/* DIST_OK: it has ended. */
+static dist_status await_end(struct dist_job *job, uint64_t limit, struct dist__wait *wait) {
+    bool helps = may_help(job, limit);
+    for (enum dist__phase phase; (phase = dist__job_phase(job)) != DIST__ENDED;) {
+        if (helps && help(job, never_enough, NULL)) continue;
+        if (dist__wait_is_vain(wait)) return dist__wait_refuse();
+        int64_t left = nap(until(limit), helps);
+        if (left == 0) return DIST_TIMEOUT;
+        dist__futex_wait(&job->phase, phase, dist__wait_nap(wait, left), false);
+    }
+    return DIST_OK;
+}
+
 dist_status dist_job_wait(dist_job *job, double seconds) {
     if (job && dist__is_light(job)) return dist__light_wait(dist__light_of(job), seconds);
     dist_status refused = dist__job_check(job);
     if (refused) return refused;
     uint64_t limit = dist__limit_of(seconds);
-    if (limit == UINT64_MAX && dist__job_begin(job)) dist__job_run_here(job);
-    bool helps = may_help(job, limit);
-    for (enum dist__phase phase; (phase = dist__job_phase(job)) != DIST__ENDED;) {
-        if (helps && help(job, never_enough, NULL)) continue;
-        int64_t left = nap(until(limit), helps);
-        if (left == 0)
-            return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
-        dist__futex_wait(&job->phase, phase, left, false);
+    struct dist__wait wait;
+    dist__wait_begin(&wait, &job, 1, limit);
+    if (limit == UINT64_MAX && dist__job_begin(job)) {
+        dist__wait_list(&wait);
+        dist__job_run_here(job);
     }
-    return how_it_ended(job);
+    dist_status status = await_end(job, limit, &wait);
+    dist__wait_end(&wait);
+    if (status == DIST_TIMEOUT)
+        return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
+    return status ? status : how_it_ended(job);
 }
 
 static void begin_hurried(struct dist_job *job) {
@@ -148,13 +163,14 @@ static void find_error(struct dist_job *job, size_t index, enum dist__phase phas
 
 static void fill_event(struct dist_job *job, size_t index, enum dist__phase phase,
                        dist_event *event) {
-    const struct dist__batch *batch = &job->batch;
+    const struct dist__batch par = {.kind = DIST__PAR_TASKS, .tasks = job->tasks};
+    const struct dist__batch *batch = job->tasks ? &par : &job->batch; /* that may be ordered */
     job->delivered++;
     job->error = dist__skipped; /* unless it has failed */
     job->error.index = index;
     dist__batch_describe(batch, &job->error);
     *event = (dist_event){.index = index,
-                          .total = batch->n,
+                          .total = job->batch.n,
                           .done = job->delivered,
                           .name = job->error.name,
                           .item = job->error.item};
@@ -168,16 +184,12 @@ static void fill_event(struct dist_job *job, size_t index, enum dist__phase phas
     event->failed = job->failed;
 }
 
-dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
-    if (!event) return dist__refuse(DIST_INVALID, 0, "event: is NULL");
-    if (job && dist__is_light(job)) return dist__light_next(dist__light_of(job), event, seconds);
-    dist_status refused = dist__job_check(job);
-    if (refused) return refused;
-    if (job->stage) return dist__refuse(DIST_INVALID, 0, "job: is a stage, its items are in out");
-    if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
-    uint64_t limit = dist__limit_of(seconds), begin = dist__now_ns() + BEGIN_NS;
+/* DIST_OK: there is one, or no more will come. */
+static dist_status await_next(struct dist_job *job, dist_event *event, uint64_t limit,
+                              struct dist__wait *wait) {
+    uint64_t begin = dist__now_ns() + BEGIN_NS;
     bool helps = may_help(job, limit);
-    for (size_t index; job->delivered < job->batch.n;) {
+    for (size_t index;;) {
         /* acquire: pairs with [changes] */
         uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
         enum dist__phase phase = dist__job_phase(job); /* at the end all items have been told of */
@@ -188,12 +200,33 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
         if (helps && help(job, has_next, NULL)) continue;
         bool queued = phase == DIST__QUEUED && limit == UINT64_MAX && !job->hurried;
         if (queued && dist__now_ns() >= begin) hurry(job), queued = false;
+        if (dist__wait_is_vain(wait)) return dist__wait_refuse();
         int64_t left = until(queued ? begin : limit);
-        if (left == 0 && !queued)
-            return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
-        if (left) dist__futex_wait(&job->changes, changes, nap(left, helps), false);
+        if (left == 0 && !queued) return DIST_TIMEOUT;
+        if (left)
+            dist__futex_wait(&job->changes, changes, dist__wait_nap(wait, nap(left, helps)), false);
     }
-    return DIST_EMPTY;
+}
+
+dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
+    if (!event) return dist__refuse(DIST_INVALID, 0, "event: is NULL");
+    if (job && dist__is_light(job)) return dist__light_next(dist__light_of(job), event, seconds);
+    dist_status refused = dist__job_check(job);
+    if (refused) return refused;
+    if (job->stage) return dist__refuse(DIST_INVALID, 0, "job: is a stage, its items are in out");
+    if (!job->item) return dist__refuse(DIST_INVALID, 0, "job: is one of a blocking call");
+    if (job->delivered == job->batch.n) return DIST_EMPTY;
+    uint64_t limit = dist__limit_of(seconds);
+    struct dist__wait wait;
+    dist__wait_begin(&wait, &job, 1, limit);
+    wait.of_item = job->batch.n > 1;
+    wait.item = job->delivered;
+    if (wait.of_item && job->order) wait.for_ever = false; /* another item will do */
+    dist_status status = await_next(job, event, limit, &wait);
+    dist__wait_end(&wait);
+    if (status == DIST_TIMEOUT)
+        return dist__refuse(DIST_TIMEOUT, 0, "no item has ended within %g s", seconds);
+    return status;
 }
 
 void dist__await(bool (*there)(void *state), void *state) {
@@ -247,7 +280,7 @@ static uint64_t tend_all(dist_job *const *jobs, size_t n) {
 }
 
 /* Looks, sleeps, and looks again. */
-static size_t await_any(dist_job *const *jobs, size_t n, uint64_t limit,
+static size_t await_any(dist_job *const *jobs, size_t n, uint64_t limit, struct dist__wait *wait,
                         struct dist__sight *sight) {
     uint64_t begin = dist__now_ns() + BEGIN_NS, tend = dist__now_ns() + TEND_NS;
     for (;; dist__sight_renew(sight)) {
@@ -258,11 +291,15 @@ static size_t await_any(dist_job *const *jobs, size_t n, uint64_t limit,
         if (help_any(jobs, n, limit, sight, &helps)) continue;
         if (limit != UINT64_MAX) queued = NULL;
         if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
+        if (dist__wait_is_vain(wait)) {
+            dist__wait_refuse();
+            return n;
+        }
         if (tend != UINT64_MAX && dist__now_ns() >= tend) tend = tend_all(jobs, n);
         uint64_t next = queued && begin < limit ? begin : limit;
         int64_t left = until(next < tend ? next : tend);
         if (left == 0 && dist__now_ns() >= limit) return n;
-        if (left) dist__sight_await(sight, nap(left, helps));
+        if (left) dist__sight_await(sight, dist__wait_nap(wait, nap(left, helps)));
     }
 }
 
@@ -271,8 +308,12 @@ size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
     struct dist_job *queued;
     size_t first = first_ended(jobs, n, &waiting, &queued);
     if (first < n || !waiting || seconds == 0) return first;
+    uint64_t limit = dist__limit_of(seconds);
+    struct dist__wait wait;
     struct dist__sight sight = dist__sight_begin();
-    first = await_any(jobs, n, dist__limit_of(seconds), &sight);
+    dist__wait_begin(&wait, jobs, n, limit);
+    first = await_any(jobs, n, limit, &wait, &sight);
+    dist__wait_end(&wait);
     dist__sight_end(&sight);
     return first;
 }

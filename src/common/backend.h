@@ -86,7 +86,9 @@ struct dist__backend {
      * resize: under the pool's lock. end: nothing is under way; in any thread, its workers end
      * and the team is freed. errand: has a worker of the team run it; NULL: any thread does. clear:
      * it was terminated: runs errands that no worker has taken yet here and now, when there is
-     * nothing left to do in them, and cancels what came by a short way; may be NULL.
+     * nothing left to do in them, and cancels what came by a short way; may be NULL. take, give:
+     * memory that all its workers see, at the same address, with whatever was there before; NULL
+     * from take: there is none. NULL, both: they see all memory that the caller has.
      * The short way, NULL, all: there is none. apply: a call of one item; false: not that way,
      * nothing has run. sweep: waits for the jobs that came that way, and lands them; false: the
      * time is up. turn: which jobs came that way so far; one that comes the other way now does not
@@ -96,6 +98,8 @@ struct dist__backend {
     void (*pool_end)(struct dist_pool *pool);
     void (*pool_clear)(struct dist_pool *pool);
     void (*pool_errand)(struct dist_pool *pool, struct dist__errand *errand);
+    void *(*pool_take)(struct dist_pool *pool, size_t bytes);
+    void (*pool_give)(struct dist_pool *pool, void *memory, size_t bytes);
     bool (*pool_apply)(struct dist_pool *pool, const struct dist__single *single,
                        dist_status *status);
     bool (*pool_sweep)(struct dist_pool *pool, uint64_t limit_ns);

@@ -19,8 +19,10 @@ struct dist__batch {
         dist_index_fn index;
         const dist_task *tasks;
     };
-    size_t n;                   /* items, > 0 */
-    size_t first;               /* dist_index() of item 0 */
+    const size_t *order;    /* of par tasks with priorities (order.h): a position's index, while */
+    const dist_task *given; /* these are the caller's; else NULL. Below, `item` is a position */
+    size_t n;               /* items, > 0 */
+    size_t first;           /* dist_index() of item 0 */
     const unsigned char *items; /* NULL: the tasks get NULL */
     size_t item_size;
     unsigned char *out; /* NULL: the tasks get NULL */
@@ -105,6 +107,11 @@ size_t dist__batch_attempt(const struct dist__batch *batch, struct dist__span it
 static inline const char *dist__batch_name(const struct dist__batch *batch, size_t i) {
     if (batch->kind == DIST__PAR_TASKS) return batch->tasks[i].name;
     return batch->names ? batch->names[i] : NULL;
+}
+
+/* What the caller knows it by. */
+static inline size_t dist__batch_index(const struct dist__batch *batch, size_t i) {
+    return batch->order ? batch->order[i] : i;
 }
 
 /* Where the result of item i goes in the caller's memory, and how large it is. */

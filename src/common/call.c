@@ -6,6 +6,7 @@
 #include "error.h"
 #include "job.h"
 #include "light.h"
+#include "order.h"
 #include "os.h"
 #include "pool.h"
 #include "stage.h"
@@ -76,6 +77,7 @@ static void size_up(struct dist__batch *batch, const dist_opts *opts,
     batch->ctx = opts->ctx;
     batch->ctx_size = opts->ctx_size;
     batch->chunk = opts->chunk < batch->n ? opts->chunk : batch->n;
+    if (batch->order && !batch->chunk) batch->chunk = 1;
     batch->in_place = opts->in_place;
     batch->caller = batch->job ? NULL : dist__record_current();
     batch->arena = opts->arena ? opts->arena : batch->caller ? batch->caller->arena : NULL;
@@ -105,8 +107,10 @@ static dist_status conclude(struct dist__batch *batch, bool silent) {
         return why.status;
     }
     if (failed) {
-        dist__remember(&outcome->lowest);
-        return outcome->lowest.status;
+        why = outcome->lowest;
+        why.index = dist__batch_index(batch, why.index);
+        dist__remember(&why);
+        return why.status;
     }
     dist_status around = batch->caller ? dist__record_reason(batch->caller) : DIST_OK;
     if (around) return dist__refuse(around, 0, "the task that made this call should have returned");
@@ -154,6 +158,18 @@ static dist_status run_sized(const struct dist__backend *backend, struct dist__b
     return *refused ? *refused : conclude(batch, opts->silent);
 }
 
+static dist_status run_measured(const struct dist__backend *backend, struct dist__batch *batch,
+                                const dist_opts *opts, dist_status *refused) {
+    size_up(batch, opts, backend);
+    if (!batch->stats) return run_sized(backend, batch, opts, refused);
+    struct dist__meters *meters =
+        dist__meters_new(batch->workers, backend->executor == DIST_PROCESS && !batch->pool);
+    batch->meters = meters;
+    dist_status status = run_sized(backend, batch, opts, refused);
+    dist__meters_end(meters, batch->stats);
+    return status;
+}
+
 dist_status dist__call_run(const struct dist__backend *backend, struct dist__batch *batch,
                            const dist_opts *opts, dist_status *refused) {
     *refused = DIST_OK;
@@ -165,13 +181,10 @@ dist_status dist__call_run(const struct dist__backend *backend, struct dist__bat
     batch->meters = NULL;
     if (batch->stats) batch->stats->executor = backend->executor;
     if (batch->n == 0) return DIST_OK;
-    size_up(batch, opts, backend);
-    if (!batch->stats) return run_sized(backend, batch, opts, refused);
-    struct dist__meters *meters =
-        dist__meters_new(batch->workers, backend->executor == DIST_PROCESS && !batch->pool);
-    batch->meters = meters;
-    dist_status status = run_sized(backend, batch, opts, refused);
-    dist__meters_end(meters, batch->stats);
+    *refused = dist__order_begin(batch);
+    if (*refused) return *refused;
+    dist_status status = run_measured(backend, batch, opts, refused);
+    dist__order_end(batch);
     return status;
 }
 
@@ -338,6 +351,7 @@ static dist_job *go_on(struct dist__batch *batch, bool needs_items, const dist_o
 static void describe(struct dist__batch *batch, const void *items, size_t n, size_t item_size,
                      void *out, size_t out_size) {
     batch->first = 0;
+    batch->order = NULL;
     batch->items = items, batch->n = n, batch->item_size = item_size;
     batch->out = out, batch->out_size = out_size;
 }

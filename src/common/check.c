@@ -213,9 +213,6 @@ dist_status dist__check_tasks(const dist_task *tasks, size_t n) {
         if (t->result && (t->result_size == 0 || t->result_size > PTRDIFF_MAX))
             return dist__refuse(DIST_INVALID, 0, "tasks[%zu].result_size: is %zu", i,
                                 t->result_size);
-        if (t->priority)
-            return dist__refuse(DIST_UNSUPPORTED, 0,
-                                "tasks[%zu].priority: this option is not built yet", i);
         if (!(t->timeout >= 0))
             return dist__refuse(DIST_INVALID, 0, "tasks[%zu].timeout: is %g, must not be below 0",
                                 i, t->timeout);

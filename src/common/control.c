@@ -25,7 +25,7 @@ bool dist__control_wanted(const dist_opts *o, const struct dist__batch *batch) {
         return true;
     for (size_t i = 0; batch->kind == DIST__PAR_TASKS && i < batch->n; i++)
         if (batch->tasks[i].timeout > 0 || batch->tasks[i].retries) return true;
-    return false;
+    return batch->order != NULL; /* its workers draw from one cursor */
 }
 
 uint64_t dist__after(uint64_t from_ns, double seconds) {
@@ -131,6 +131,7 @@ bool dist__control_cut(const struct dist__control *control, bool failed, dist_er
     why->attempts = control->open_attempts;
     why->worker = control->open_worker;
     dist__batch_describe(batch, why);
+    why->index = dist__batch_index(batch, why->index);
     return true;
 }
 

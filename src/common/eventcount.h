@@ -18,7 +18,8 @@
  * the two accesses here; under a mutex, its order does.
  *
  * Who takes a signal and finds more than it takes must tell the next: the change that made the rest
- * visible may have been told before there was anything to see. */
+ * visible may have been told before there was anything to see. Who leaves without one need not: all
+ * others still wait to be told, or have been. */
 #ifndef DIST_COMMON_EVENTCOUNT_H
 #define DIST_COMMON_EVENTCOUNT_H
 
@@ -60,18 +61,14 @@ static inline bool dist__eventcount_take(struct dist__eventcount *events) {
     return false;
 }
 
-/* Waiter: needs no wake any more. True: it has taken a signal, which others may need. */
-static inline bool dist__eventcount_leave(struct dist__eventcount *events) {
+/* Waiter: needs no wake any more. It gives up a signal only where all others have one. */
+static inline void dist__eventcount_leave(struct dist__eventcount *events) {
     /* relaxed: the exchange has the order */
-    uint64_t state = atomic_load_explicit(&events->state, memory_order_relaxed);
-    for (;;) {
-        bool waits = (state & DIST__EVENT_WAITERS) != 0;
-        uint64_t less = waits ? DIST__EVENT_WAITER : DIST__EVENT_SIGNAL;
-        /* acq_rel: see take [event] */
-        if (atomic_compare_exchange_weak_explicit(&events->state, &state, state - less,
-                                                  memory_order_acq_rel, memory_order_relaxed))
-            return !waits;
-    }
+    uint64_t state = atomic_load_explicit(&events->state, memory_order_relaxed), less;
+    do less = state & DIST__EVENT_WAITERS ? DIST__EVENT_WAITER : DIST__EVENT_SIGNAL;
+    /* acq_rel: see take [event] */
+    while (!atomic_compare_exchange_weak_explicit(&events->state, &state, state - less,
+                                                  memory_order_acq_rel, memory_order_relaxed));
 }
 
 /* After a change: how many sleepers the caller must wake, by the futex on epoch; 0: nobody waits.
@@ -95,8 +92,8 @@ static inline int dist__eventcount_tell(struct dist__eventcount *events, bool al
 
 /* From now on every change is told to all who wait. The caller tells this one, too. */
 static inline void dist__eventcount_over(struct dist__eventcount *events) {
-    /* seq_cst: what is over before it; pairs with enter [event] */
-    atomic_fetch_or_explicit(&events->state, DIST__EVENT_OVER, memory_order_seq_cst);
+    /* relaxed: the tell that follows has the order */
+    atomic_fetch_or_explicit(&events->state, DIST__EVENT_OVER, memory_order_relaxed);
 }
 
 #endif

@@ -2,6 +2,7 @@
  * than may be in flight. */
 #include "flow.h"
 #include "call.h"
+#include "deadlock.h"
 #include "error.h"
 #include "job.h"
 #include "pool.h"
@@ -37,7 +38,7 @@ static dist_status find_pool(struct dist__flow *f) {
 }
 
 static bool make_lanes(struct dist__flow *f, unsigned workers) {
-    bool alone = f->backend->executor == DIST_INLINE;
+    bool alone = f->backend->executor == DIST_INLINE && !f->job; /* one thread does it all */
     f->in_flight = alone ? 1 : f->opts->in_flight ? f->opts->in_flight : 2 * (size_t)workers;
     f->most_group = f->in_flight / (LEAST_LANES * (size_t)workers);
     if (f->opts->chunk && f->most_group > f->opts->chunk) f->most_group = f->opts->chunk;
@@ -80,11 +81,22 @@ dist_status dist__flow_open(struct dist__flow *f) {
     return DIST_NOMEM;
 }
 
+/* A flow cannot leave a job of its own, even in a circle of waits: others are told. */
+static void end_job(dist_job **job) {
+    struct dist__wait wait;
+    dist__wait_begin(&wait, job, 1, UINT64_MAX);
+    if (dist_job_state(*job) == DIST_RUNNING) dist__wait_list(&wait);
+    do dist_job_finish(job);
+    while (*job);
+    dist__wait_end(&wait);
+}
+
 void dist__flow_close(struct dist__flow *f) {
     dist_error why = *dist_last_error(); /* what follows has its own */
     for (size_t k = 0; f->lane && k < f->lanes; k++)
         if (f->lane[k].job) dist_job_cancel(f->lane[k].job, true);
-    for (size_t k = 0; f->lane && k < f->lanes; k++) dist_job_finish(&f->lane[k].job);
+    for (size_t k = 0; f->lane && k < f->lanes; k++)
+        if (f->lane[k].job) end_job(&f->lane[k].job);
     free_lanes(f);
     pthread_mutex_destroy(&f->asking);
     dist_pool_free(&f->own);

@@ -12,7 +12,7 @@ static dist_event event_of(const struct dist__control *control, const struct dis
                            size_t i) {
     dist_error about = {.index = i};
     dist__batch_describe(control->batch, &about);
-    dist_event event = {.index = i,
+    dist_event event = {.index = dist__batch_index(control->batch, i),
                         .done = control->succeeded + control->failed,
                         .failed = control->failed,
                         .total = control->batch->n,
@@ -22,6 +22,15 @@ static dist_event event_of(const struct dist__control *control, const struct dis
     double seconds = (double)(dist__now_ns() - control->begin_ns) * 1e-9;
     event.eta = dist__progress_eta(event.done, event.total, seconds);
     return event;
+}
+
+/* As the caller knows the item. */
+static const dist_error *translate(const struct dist__control *control, const dist_error *error,
+                                   dist_error *own) {
+    if (!control->batch->order) return error;
+    *own = *error;
+    own->index = control->batch->order[error->index];
+    return own;
 }
 
 void dist__hook_start(struct dist__control *control, const struct dist__note *note, size_t i) {
@@ -42,8 +51,9 @@ void dist__hook_finish(struct dist__control *control, const struct dist__note *n
     if (control->started) dist__hook_start(control, note, i);
     if (!control->opts.on_finish) return;
     dist_event event = event_of(control, note, i);
+    dist_error own;
     event.seconds = (double)note->took_ns * 1e-9;
-    event.error = error;
+    event.error = error ? translate(control, error, &own) : NULL;
     event.result = error ? NULL : dist__batch_result(control->batch, i);
     is_in_hook(control, true);
     control->opts.on_finish(&event, control->opts.user);
@@ -52,6 +62,8 @@ void dist__hook_finish(struct dist__control *control, const struct dist__note *n
 
 bool dist__hook_retry(const struct dist__control *control, const dist_error *error) {
     if (!control->opts.retry_if) return true;
+    dist_error own;
+    error = translate(control, error, &own);
     is_in_hook(control, true);
     bool wanted = control->opts.retry_if(error, control->opts.user);
     is_in_hook(control, false);

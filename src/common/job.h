@@ -39,11 +39,12 @@ struct dist_job {
     struct dist__errand errand;      /* in a backend's hands once it is queued */
     struct dist_job *before, *after; /* in its pool's list, while `queued`; under the pool's lock */
     bool queued;
-    uint64_t turn;            /* see pool_turn in backend.h */
-    _Atomic(uint32_t) refs;   /* the caller's and the errand's [refs] */
-    _Atomic(uint32_t) cancel; /* asked for */
-    _Atomic(uint32_t) runner; /* the thread that runs it; 0: none */
+    uint64_t turn;                /* see pool_turn in backend.h */
+    _Atomic(uint32_t) refs;       /* the caller's and the errand's [refs] */
+    _Atomic(uint32_t) cancel;     /* asked for */
+    const struct dist_job *below; /* that the thread which runs it was running, too */
     pid_t maker;
+    const dist_task *tasks; /* of a par, as the caller gave them */
     dist_opts opts;
     const struct dist__backend *backend;
     struct dist__stage *stage; /* of a pipe, instead of a call; owned; NULL: it is a call */
@@ -100,7 +101,9 @@ enum dist__phase dist__job_phase(const struct dist_job *job);
 bool dist__job_begin(struct dist_job *job); /* moves it to UNDER_WAY; false: somebody else has */
 void dist__job_run_here(struct dist_job *job);
 void dist__job_unref(struct dist_job *job);
-bool dist__job_is_runner(const struct dist_job *job); /* this thread runs it */
+
+/* The job that this thread runs, or whose hook it is in; `below` leads to others. NULL: none. */
+const struct dist_job *dist__job_running(void);
 
 /* Of a job, light or not, that another process has made. */
 dist_status dist__job_refuse_foreign(void);

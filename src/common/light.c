@@ -2,6 +2,7 @@
 #include "light.h"
 #include "call.h"
 #include "control.h"
+#include "deadlock.h"
 #include "error.h"
 #include "job.h"
 #include "onlookers.h"
@@ -344,27 +345,39 @@ bool dist__light_tend(struct dist__light *light) {
     return true;
 }
 
-/* False: not within the time. */
-static bool await_end(struct dist__light *light, double seconds) {
-    if (seconds == 0) return has_ended(light);
+/* DIST_OK: it has ended. */
+static dist_status sleep_until_end(struct dist__light *light, uint64_t limit) {
+    dist_job *job = (dist_job *)light;
+    dist_status status = DIST_OK;
+    struct dist__wait wait;
+    dist__wait_begin(&wait, &job, 1, limit);
+    for (;;) {
+        uint32_t word = dist__phase_await(&light->word);
+        if (dist__phase_of(word) == DIST__ENDED) break;
+        int64_t left = -1;
+        if (limit != UINT64_MAX) {
+            uint64_t now = dist__now_ns();
+            if (now >= limit) status = DIST_TIMEOUT;
+            left = (int64_t)(limit - now);
+        }
+        if (dist__wait_is_vain(&wait)) status = dist__wait_refuse();
+        if (status) break;
+        dist__futex_wait(&light->word, word, dist__wait_nap(&wait, left), false);
+    }
+    dist__wait_end(&wait);
+    return status;
+}
+
+/* The same, sooner if it can be had. */
+static dist_status await_end(struct dist__light *light, double seconds) {
+    if (seconds == 0) return has_ended(light) ? DIST_OK : DIST_TIMEOUT;
     uint64_t limit = dist__limit_of(seconds);
-    if (dist__is_mail(light)) return the_post()->await(light, limit);
+    if (dist__is_mail(light)) return the_post()->await(light, limit) ? DIST_OK : DIST_TIMEOUT;
     if (limit == UINT64_MAX && has_room()) run_here(light);
     else if (limit != UINT64_MAX) lanes()->hand_over();
     else if (dist__phase_of(dist__phase_look(&light->word)) == DIST__QUEUED)
         dist__light_hurry(light);
-    if (ends_soon(light)) return true;
-    for (;;) {
-        uint32_t word = dist__phase_await(&light->word);
-        if (dist__phase_of(word) == DIST__ENDED) return true;
-        int64_t left = -1;
-        if (limit != UINT64_MAX) {
-            uint64_t now = dist__now_ns();
-            if (now >= limit) return false;
-            left = (int64_t)(limit - now);
-        }
-        dist__futex_wait(&light->word, word, left, false);
-    }
+    return ends_soon(light) ? DIST_OK : sleep_until_end(light, limit);
 }
 
 static dist_status how_it_ended(const struct dist__light *light) {
@@ -378,7 +391,8 @@ static dist_status await(struct dist__light *light, double seconds) {
     if (has_ended(light)) return DIST_OK;
     dist_status refused = dist__light_check(light);
     if (refused) return refused;
-    if (await_end(light, seconds)) return DIST_OK;
+    dist_status status = await_end(light, seconds);
+    if (status != DIST_TIMEOUT) return status;
     return dist__refuse(DIST_TIMEOUT, 0, "the job has not ended within %g s", seconds);
 }
 

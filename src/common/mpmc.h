@@ -55,36 +55,35 @@ static inline void dist__mpmc_init(struct dist__mpmc *ring, size_t capacity, siz
     if ((capacity & (capacity - 1)) == 0) ring->shift = (unsigned)__builtin_ctzll(capacity);
 }
 
-static inline struct dist__cell *dist__mpmc_at(const struct dist__mpmc *ring, uint64_t position,
-                                               uint64_t *lap) {
+/* Looks at the cell of a position as a put does (full: 0) or a get (full: 1), and returns how far
+ * it is from being ready for that: below 0: it has not come so far, above 0: it is past it. */
+static inline int64_t dist__mpmc_look(const struct dist__mpmc *ring, uint64_t position,
+                                      unsigned full, struct dist__claim *claim) {
     size_t index;
+    uint64_t lap;
     if (ring->shift < 64) { /* a division takes as long as all the rest */
         index = (size_t)position & (ring->capacity - 1);
-        *lap = position >> ring->shift;
+        lap = position >> ring->shift;
     } else {
         index = (size_t)(position % ring->capacity);
-        *lap = position / ring->capacity;
+        lap = position / ring->capacity;
     }
-    return (struct dist__cell *)(void *)(ring->cells + index * ring->cell_bytes);
-}
-
-/* How far the cell is from `wanted`: below 0: it has not come so far, above 0: it is past that. */
-static inline int64_t dist__mpmc_compare(const struct dist__cell *cell, uint64_t wanted) {
+    uint64_t wanted = 2 * lap + full;
+    claim->cell = (struct dist__cell *)(void *)(ring->cells + index * ring->cell_bytes);
+    claim->next_turn = wanted + 1;
     /* seq_cst: the item, or that it is gone; pairs with [turn]. In the one order with the
      * eventcount: a look after it has entered sees what was set before others found it there */
-    return (int64_t)(atomic_load_explicit(&cell->turn, memory_order_seq_cst) - wanted);
+    return (int64_t)(atomic_load_explicit(&claim->cell->turn, memory_order_seq_cst) - wanted);
 }
 
 /* Owns the next cell to put an item into. LATER: it is full. OVER: closed. */
 static inline enum dist__mpmc_answer dist__mpmc_claim_put(struct dist__mpmc *ring,
                                                           struct dist__claim *claim) {
     /* relaxed: a guess, which the exchange or the turn of the cell proves wrong */
-    uint64_t at = atomic_load_explicit(&ring->tail, memory_order_relaxed), lap;
+    uint64_t at = atomic_load_explicit(&ring->tail, memory_order_relaxed);
     while (!(at & DIST__MPMC_CLOSED)) {
-        claim->cell = dist__mpmc_at(ring, at, &lap);
-        int64_t distance = dist__mpmc_compare(claim->cell, 2 * lap);
+        int64_t distance = dist__mpmc_look(ring, at, 0, claim);
         if (distance < 0) return DIST__MPMC_LATER;
-        claim->next_turn = 2 * lap + 1;
         /* relaxed: the cell's turn passes on what lies in it */
         if (distance > 0) at = atomic_load_explicit(&ring->tail, memory_order_relaxed);
         else if (atomic_compare_exchange_weak_explicit(&ring->tail, &at, at + 1,
@@ -98,12 +97,8 @@ static inline enum dist__mpmc_answer dist__mpmc_claim_put(struct dist__mpmc *rin
 static inline enum dist__mpmc_answer dist__mpmc_claim_get(struct dist__mpmc *ring,
                                                           struct dist__claim *claim) {
     /* relaxed: see claim_put */
-    uint64_t at = atomic_load_explicit(&ring->head, memory_order_relaxed), lap;
-    for (;;) {
-        claim->cell = dist__mpmc_at(ring, at, &lap);
-        int64_t distance = dist__mpmc_compare(claim->cell, 2 * lap + 1);
-        if (distance < 0) break;
-        claim->next_turn = 2 * lap + 2;
+    uint64_t at = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    for (int64_t distance; (distance = dist__mpmc_look(ring, at, 1, claim)) >= 0;) {
         if (distance > 0) at = atomic_load_explicit(&ring->head, memory_order_relaxed);
         else if (atomic_compare_exchange_weak_explicit(&ring->head, &at, at + 1,
                                                        memory_order_relaxed, memory_order_relaxed))
@@ -123,25 +118,23 @@ static inline void dist__mpmc_settle(const struct dist__claim *claim) {
 
 /* Would a get find an item now? */
 static inline bool dist__mpmc_has_item(const struct dist__mpmc *ring) {
-    uint64_t lap;
+    struct dist__claim claim;
     for (;;) {
         /* relaxed: see claim_put */
         uint64_t at = atomic_load_explicit(&ring->head, memory_order_relaxed);
-        const struct dist__cell *cell = dist__mpmc_at(ring, at, &lap); /* and its lap, first */
-        int64_t distance = dist__mpmc_compare(cell, 2 * lap + 1);
+        int64_t distance = dist__mpmc_look(ring, at, 1, &claim);
         if (distance <= 0) return distance == 0;
     }
 }
 
 /* Would a put find room, or be refused, now? */
 static inline bool dist__mpmc_has_room(const struct dist__mpmc *ring) {
-    uint64_t lap;
+    struct dist__claim claim;
     for (;;) {
         /* relaxed: see claim_put */
         uint64_t at = atomic_load_explicit(&ring->tail, memory_order_relaxed);
         if (at & DIST__MPMC_CLOSED) return true;
-        const struct dist__cell *cell = dist__mpmc_at(ring, at, &lap);
-        int64_t distance = dist__mpmc_compare(cell, 2 * lap);
+        int64_t distance = dist__mpmc_look(ring, at, 0, &claim);
         if (distance <= 0) return distance == 0;
     }
 }

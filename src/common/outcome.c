@@ -50,6 +50,8 @@ void dist__outcome_init(struct dist__outcome *outcome, size_t limit, bool keep_a
     outcome->skipped = NULL;
     outcome->skipped_count = outcome->skipped_room = 0;
     outcome->incomplete = false;
+    outcome->order = NULL;
+    outcome->unused = NULL;
 }
 
 void dist__outcome_free(struct dist__outcome *outcome) {
@@ -57,6 +59,7 @@ void dist__outcome_free(struct dist__outcome *outcome) {
     dist__smallest_free(&outcome->smallest);
     free(outcome->failed);
     free(outcome->skipped);
+    free(outcome->unused);
 }
 
 static void keep(struct dist__outcome *outcome, const dist_error *error) {
@@ -85,11 +88,18 @@ void dist__outcome_fail(struct dist__outcome *outcome, const dist_error *error) 
     pthread_mutex_unlock(&outcome->lock);
 }
 
+static size_t index_of(const struct dist__outcome *outcome, size_t position) {
+    return outcome->order ? outcome->order[position] : position;
+}
+
 void dist__outcome_find(struct dist__outcome *outcome, size_t index, dist_error *error) {
     pthread_mutex_lock(&outcome->lock);
     size_t k = outcome->kept_count;
-    while (k > 0 && outcome->failed[k - 1].index != index) k--;
-    if (k > 0) *error = outcome->failed[k - 1];
+    while (k > 0 && index_of(outcome, outcome->failed[k - 1].index) != index) k--;
+    if (k > 0) {
+        *error = outcome->failed[k - 1];
+        error->index = index;
+    }
     pthread_mutex_unlock(&outcome->lock);
 }
 
@@ -120,6 +130,35 @@ static int by_index(const void *a, const void *b) {
 static int by_begin(const void *a, const void *b) {
     size_t x = ((const struct dist__span *)a)->begin, y = ((const struct dist__span *)b)->begin;
     return (x > y) - (x < y);
+}
+
+bool dist__outcome_order(struct dist__outcome *outcome, const size_t *order, size_t n) {
+    if (outcome->keep_all && !(outcome->unused = malloc(n * sizeof *outcome->unused))) return false;
+    outcome->order = order;
+    return true;
+}
+
+/* Each item of a span by itself: neighbours are not neighbours any more. */
+static void translate_spans(struct dist__outcome *outcome) {
+    size_t count = 0;
+    for (size_t k = 0; k < outcome->skipped_count; k++)
+        for (size_t i = outcome->skipped[k].begin; i < outcome->skipped[k].end; i++) {
+            size_t index = outcome->order[i];
+            outcome->unused[count++] = (struct dist__span){index, index + 1};
+        }
+    free(outcome->skipped);
+    outcome->skipped = outcome->unused;
+    outcome->skipped_count = outcome->skipped_room = count;
+    outcome->unused = NULL;
+}
+
+void dist__outcome_translate(struct dist__outcome *outcome) {
+    if (outcome->keep_all) translate_spans(outcome);
+    pthread_mutex_lock(&outcome->lock); /* somebody may be looking for one of them */
+    for (size_t k = 0; k < outcome->kept_count; k++)
+        outcome->failed[k].index = outcome->order[outcome->failed[k].index];
+    outcome->order = NULL;
+    pthread_mutex_unlock(&outcome->lock);
 }
 
 void dist__outcome_sort(struct dist__outcome *outcome) {

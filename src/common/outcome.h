@@ -35,7 +35,9 @@ struct dist__outcome {
     size_t kept_count, failed_room;
     struct dist__span *skipped;
     size_t skipped_count, skipped_room;
-    bool incomplete; /* no memory to keep a failure or a span */
+    bool incomplete;           /* no memory to keep a failure or a span */
+    const size_t *order;       /* see dist__outcome_order; NULL: positions are indices */
+    struct dist__span *unused; /* room for all items, for then */
 };
 
 /* `limit` failures stop the call; 0: none does. */
@@ -53,8 +55,14 @@ void dist__outcome_cut(struct dist__outcome *outcome, size_t index);
 /* What is told of an item that never started; its index and names are still missing. */
 extern const dist_error dist__skipped;
 
-/* The failure of item `index`, if there is one that was kept. Thread-safe. */
+/* The failure of item `index` (not: position), if there is one that was kept. Thread-safe. */
 void dist__outcome_find(struct dist__outcome *outcome, size_t index, dist_error *error);
+
+/* While the call runs it counts positions of n items: these are their indices. False: no memory.
+ * translate: now all that is kept counts indices, and is to be sorted; only `lowest` is what it
+ * was, the first in the order of positions. */
+bool dist__outcome_order(struct dist__outcome *outcome, const size_t *order, size_t n);
+void dist__outcome_translate(struct dist__outcome *outcome);
 
 /* Sorts failures and spans by index and merges the spans: after the last worker has left. */
 void dist__outcome_sort(struct dist__outcome *outcome);

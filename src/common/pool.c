@@ -2,6 +2,7 @@
 #include "pool.h"
 #include "call.h"
 #include "check.h"
+#include "deadlock.h"
 #include "error.h"
 #include "job.h"
 #include "light.h"
@@ -46,7 +47,8 @@ bool dist__pool_begin_single(struct dist_pool *pool, bool is_job) {
     if (is_job)
         open = open && !pool->first && !pool->opts.max_pending && pool->foremen < pool->workers;
     pool->under_way += open;
-    pool->mailed += open && is_job; /* who sleeps until all has ended looks at it when the rest has */
+    pool->mailed +=
+        open && is_job; /* who sleeps until all has ended looks at it when the rest has */
     pthread_mutex_unlock(&pool->lock);
     return open;
 }
@@ -221,63 +223,6 @@ void dist__pool_next(struct dist_pool *pool) {
     begin_and_unlock(pool);
 }
 
-/* ------------------------------------------------------------------ a worker */
-
-struct dist__record *dist__hand_lender(const struct dist_pool *pool) {
-    const struct dist__record *r = dist__record_current();
-    while (r && !(r->hand && r->hand->pool == pool)) r = r->caller;
-    return (struct dist__record *)r; /* for its borrower */
-}
-
-bool dist__hand_borrow(struct dist__record *lender, bool *again) {
-    uint32_t nobody = 0;
-    /* acquire: what the worker before has done to its state; pairs with [borrower] */
-    if (atomic_compare_exchange_strong_explicit(&lender->borrower, &nobody, dist__thread_number(),
-                                                memory_order_acquire, memory_order_relaxed)) {
-        *again = false;
-        return true;
-    }
-    *again = nobody == dist__thread_number();
-    return *again;
-}
-
-void dist__hand_return(struct dist__record *lender, bool again) {
-    /* release: pairs with [borrower] */
-    if (!again) atomic_store_explicit(&lender->borrower, 0, memory_order_release);
-}
-
-int dist__hand_begin(struct dist__hand *hand, struct dist__record *record) {
-    const dist_opts *opts = &hand->pool->opts;
-    record->state = hand->state;
-    if (hand->ready || hand->in_callback) return 0;
-    hand->in_callback = true;
-    record->code = 0;
-    int code = opts->worker_init ? opts->worker_init(&hand->state, hand->number, opts->user) : 0;
-    hand->in_callback = false;
-    if (code) hand->state = NULL;
-    hand->ready = !code;
-    record->state = hand->state;
-    return code;
-}
-
-void dist__hand_end(struct dist__hand *hand) {
-    const dist_opts *opts = &hand->pool->opts;
-    void *state = hand->state;
-    if (!hand->ready) return;
-    hand->ready = false;
-    hand->state = NULL; /* for the next worker of that number */
-    if (!opts->worker_exit) return;
-    struct dist__batch batch = {.n = 1, .workers = 1, .pool = hand->pool};
-    struct dist__record record;
-    dist__record_enter(&record, &batch, hand->number, DIST__ALONE);
-    record.hand = hand;
-    record.state = state;
-    hand->in_callback = true;
-    opts->worker_exit(state, hand->number, opts->user);
-    hand->in_callback = false;
-    dist__record_leave(&record);
-}
-
 /* ------------------------------------------------------------------ open and end */
 
 /* Workers come later, and the array may be gone. */
@@ -424,11 +369,18 @@ static bool sweep(struct dist_pool *pool, uint64_t limit_ns) {
 static dist_status await_idle(struct dist_pool *pool, uint64_t limit_ns) {
     if (is_inside(pool))
         return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
-    while (pool->under_way || pool->foremen || pool->ending || pool->sweepers) {
-        bool in_time = pool->mailed ? sweep(pool, limit_ns) : await_change(pool, limit_ns);
-        if (!in_time) return DIST_TIMEOUT;
+    dist_status status = DIST_OK;
+    struct dist__wait wait;
+    dist__wait_begin(&wait, NULL, 1, limit_ns);
+    wait.pool = pool;
+    while (!status && (pool->under_way || pool->foremen || pool->ending || pool->sweepers)) {
+        if (pool->mailed) status = sweep(pool, limit_ns) ? DIST_OK : DIST_TIMEOUT;
+        else if (dist__wait_is_vain(&wait)) status = dist__wait_refuse();
+        else if (wait.look_ns) await_change(pool, wait.look_ns);
+        else if (!await_change(pool, limit_ns)) status = DIST_TIMEOUT;
     }
-    return DIST_OK;
+    dist__wait_end(&wait);
+    return status;
 }
 
 dist_status dist_pool_wait(dist_pool *pool, double seconds) {

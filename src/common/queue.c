@@ -208,7 +208,7 @@ static dist_status sleep_once(const struct want *want, uint64_t until, bool *sig
     if (status == DIST_PENDING && until > dist__now_ns() + LOOK_NS)
         until = dist__now_ns() + LOOK_NS;
     *signal = sleeps && sleep_in(want, epoch, until);
-    if (!*signal) *signal = dist__eventcount_leave(want->events);
+    if (!*signal) dist__eventcount_leave(want->events);
     return sleeps ? want->attempt(want) : status;
 }
 

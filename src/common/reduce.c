@@ -6,12 +6,15 @@
  * SIAM J. Sci. Comput. 14(4), 1993).
  *
  * The blocks are the items of a dist_map call without results: each brings its accumulator to
- * `part` itself, which lies in shared memory if workers are processes. What the call says of its
- * items (the blocks) is translated before the caller hears of it. */
+ * `part` itself, which lies in shared memory if workers are processes. Those of a pool do not see
+ * the caller's memory: a copy of the reduction lies there, too, with all that leaves read. What the
+ * call says of its items (the blocks) is translated before the caller hears of it. */
+#include "arena.h"
 #include "call.h"
 #include "check.h"
 #include "control.h"
 #include "error.h"
+#include "layout.h"
 #include "os.h"
 #include "pool.h"
 
@@ -36,13 +39,18 @@ struct reduction {
     size_t n, item_size;
     void *acc; /* the caller's: the beginning of all parts, and the end */
     size_t acc_size;
-    const dist_opts *opts;
-    size_t block, blocks; /* items in each, and how many */
-    unsigned char *part;  /* an accumulator for each block, */
-    size_t part_size;     /* on cache lines of its own */
-    size_t *named;        /* for each: 1 + the offset that dist_fail_at named; 0: none */
-    size_t bytes;         /* of both */
-    bool shared;
+    void *ctx;
+    const char *const *names; /* of the items, or NULL */
+    const dist_opts *opts;    /* not for leaves */
+    size_t block, blocks;     /* items in each, and how many */
+    unsigned char *part;      /* an accumulator for each block, */
+    size_t part_size;         /* on cache lines of its own */
+    size_t *named;            /* for each: 1 + the offset that dist_fail_at named; 0: none */
+    struct reduction *seen;   /* by leaves: this one, or its copy */
+    void *memory;             /* that all these are in, */
+    size_t bytes;             /* and its size */
+    struct dist_pool *lent;   /* by this pool; */
+    bool shared;              /* mapped, for processes; neither: of the heap */
 };
 
 /* ------------------------------------------------------------------ the blocks */
@@ -60,11 +68,11 @@ static int fail_by_name(struct reduction *r, size_t k, const struct dist__record
 static int run_leaf(const struct reduction *r, dist_range block, unsigned char *part,
                     struct dist__record *record) {
     record->scale = r->block;
-    record->names = r->opts->names;
+    record->names = r->names;
     record->chunk_count = block.count;
     record->named_count = 0;
     record->named_lost = false;
-    int code = r->leaf(part, r->items + block.begin * r->item_size, block.count, r->opts->ctx);
+    int code = r->leaf(part, r->items + block.begin * r->item_size, block.count, r->ctx);
     record->chunk_count = 0;
     return code ? code : record->named_lost ? record->code : 0;
 }
@@ -86,16 +94,16 @@ static int run_block(void *result, const void *items, void *ctx) {
 
 static void name_item(const struct reduction *r, size_t index, dist_error *error) {
     const struct dist__batch batch = {
-        .items = r->items, .item_size = r->item_size, .names = r->opts->names};
+        .items = r->items, .item_size = r->item_size, .names = r->names};
     error->index = index;
     dist__batch_describe(&batch, error);
 }
 
-/* From a block to its first item, or the one it has named. */
+/* From a block to its first item, or the one it has named (a wild task can write anything). */
 static void point_at_item(const struct reduction *r, dist_error *error) {
-    size_t k = error->index;
-    bool by_name = error->status == DIST_FAILED && r->named[k];
-    name_item(r, k * r->block + (by_name ? r->named[k] - 1 : 0), error);
+    size_t k = error->index, named = error->status == DIST_FAILED ? r->named[k] : 0;
+    if (named > dist_chunk(r->n, r->block, k).count) named = 0;
+    name_item(r, k * r->block + (named ? named - 1 : 0), error);
 }
 
 static void tell(const struct reduction *r, const dist_event *event,
@@ -105,6 +113,7 @@ static void tell(const struct reduction *r, const dist_event *event,
     name_item(r, event->index * r->block, &about);
     own.index = about.index;
     own.name = about.name;
+    own.item = about.item;
     if (event->error) {
         error = *event->error;
         point_at_item(r, &error);
@@ -142,7 +151,8 @@ static void worker_exit(void *state, unsigned worker, void *reduction) {
 
 static dist_opts opts_of_blocks(struct reduction *r) {
     dist_opts own = *r->opts;
-    own.ctx = r;
+    own.ctx = r->seen;
+    own.ctx_size = 0;
     own.user = r;
     own.error = NULL;
     own.names = NULL;
@@ -183,7 +193,7 @@ static dist_status join_two(const struct reduction *r, struct dist__record *reco
                             size_t k) {
     record->index = k * r->block;
     record->code = 0;
-    int code = r->join(r->part + to * r->part_size, r->part + k * r->part_size, r->opts->ctx);
+    int code = r->join(r->part + to * r->part_size, r->part + k * r->part_size, r->ctx);
     if (!code) return DIST_OK;
     dist_error why = {.status = DIST_FAILED, .code = code, .attempts = 1};
     if (record->code) memcpy(why.message, record->message, sizeof why.message);
@@ -207,7 +217,7 @@ static dist_status join_all(const struct reduction *r, struct dist__record *reco
 /* As a task of the calling thread, so that a join can say why it fails. */
 static dist_status fold(const struct reduction *r, uint64_t seed, uint64_t deadline_ns) {
     struct dist__record record, *caller = dist__record_current();
-    struct dist__batch batch = {.n = r->n, .workers = 1, .names = r->opts->names, .caller = caller};
+    struct dist__batch batch = {.n = r->n, .workers = 1, .names = r->names, .caller = caller};
     batch.arena = r->opts->arena ? r->opts->arena : caller ? caller->arena : NULL;
     batch.seed = dist__random_of(seed, SIZE_MAX, 0); /* not what the leaves draw */
     dist__record_enter(&record, &batch, 0, DIST__ALONE);
@@ -230,10 +240,6 @@ static dist_status check(const struct reduction *r) {
     if (option)
         return dist__refuse(DIST_INVALID, 0, "%s: not for a reduction, which has one result",
                             option);
-    if (o->pool && o->pool->backend->executor == DIST_PROCESS)
-        return dist__refuse(DIST_UNSUPPORTED, 0,
-                            "pool: a reduction needs threads, or processes "
-                            "that are forked for it");
     if (!r->leaf) return dist__refuse(DIST_INVALID, 0, "leaf: is NULL");
     if (!r->join) return dist__refuse(DIST_INVALID, 0, "join: is NULL");
     if (!r->acc) return dist__refuse(DIST_INVALID, 0, "acc: is NULL");
@@ -257,38 +263,62 @@ static void choose_blocks(struct reduction *r) {
     r->blocks = (r->n - 1) / r->block + 1;
 }
 
+/* For workers that have not all of the caller's memory. */
+static struct reduction *copy_for_leaves(const struct reduction *r, struct dist__layout *to) {
+    const dist_opts *o = r->opts;
+    struct reduction copy = *r, *at = dist__layout_part(to, 1, sizeof *at);
+    copy.acc = dist__layout_copy(to, r->acc, 1, r->acc_size);
+    if (!dist__arena_shows(o->arena, o->pool->birth, r->items, r->n * r->item_size))
+        copy.items = dist__layout_copy(to, r->items, r->n, r->item_size);
+    copy.names = dist__layout_names(to, r->names, r->n);
+    if (o->ctx_size) copy.ctx = dist__layout_copy(to, r->ctx, 1, o->ctx_size);
+    if (at) *at = copy;
+    return at;
+}
+
+static void lay_out(struct reduction *r, struct dist__layout *to) {
+    r->part = dist__layout_part(to, r->blocks, r->part_size);
+    r->named = dist__layout_zeros(to, r->blocks, sizeof *r->named);
+    r->seen = r->lent ? copy_for_leaves(r, to) : r;
+}
+
+/* NULL: there is none. */
+static void *take_memory(const struct reduction *r) {
+    if (r->lent) return r->lent->backend->pool_take(r->lent, r->bytes);
+    if (!r->shared) return aligned_alloc(DIST__CACHE_LINE, r->bytes);
+    void *memory = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
 /* False: there is no memory. */
 static bool make_parts(struct reduction *r) {
     const size_t line = DIST__CACHE_LINE;
+    struct dist_pool *pool = r->opts->pool;
+    struct dist__layout to = {.base = NULL};
     if (r->acc_size > PTRDIFF_MAX / 2) return false;
     r->part_size = (r->acc_size + line - 1) / line * line;
-    if (r->blocks > PTRDIFF_MAX / 2 / (r->part_size + sizeof *r->named)) return false;
-    size_t parts = r->blocks * r->part_size, names = r->blocks * sizeof *r->named;
-    r->bytes = (parts + names + line - 1) / line * line;
-    r->shared = dist__call_executor(r->opts->executor) == DIST_PROCESS;
-    void *memory;
-    if (r->shared) {
-        memory = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE,
-                      MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED) memory = NULL;
-    } else {
-        memory = aligned_alloc(line, r->bytes);
-    }
-    if (!memory) return false;
-    r->part = memory;
-    r->named = (size_t *)(void *)(r->part + parts);
-    memset(r->named, 0, names);
+    r->lent = pool && pool->backend->pool_take ? pool : NULL;
+    r->shared = !pool && dist__call_executor(r->opts->executor) == DIST_PROCESS;
+    lay_out(r, &to);
+    r->bytes = to.size;
+    if (to.overflow || !(to.base = r->memory = take_memory(r))) return false;
+    to.size = 0;
+    lay_out(r, &to);
     return true;
 }
 
 static void free_parts(struct reduction *r) {
-    if (r->shared) munmap(r->part, r->bytes);
-    else free(r->part);
+    if (r->lent) r->lent->backend->pool_give(r->lent, r->memory, r->bytes);
+    else if (r->shared) munmap(r->memory, r->bytes);
+    else free(r->memory);
 }
 
+/* As tasks of a map without results. What it takes for their items is there for all workers; only a
+ * call that was refused has an error without one. */
 static dist_status run_blocks(struct reduction *r, const dist_opts *own) {
     dist_status status =
-        dist_map_fn(run_block, r->items, r->blocks, r->block * r->item_size, NULL, 0, own);
+        dist_map_fn(run_block, r->named, r->blocks, sizeof *r->named, NULL, 0, own);
     if (!status) return DIST_OK;
     dist_error why = *dist_last_error();
     if (!why.item) return status; /* the call was refused */
@@ -312,6 +342,16 @@ static dist_status reduce(struct reduction *r) {
     return status;
 }
 
+/* The pool lends its memory as long as a call is under way in it. */
+static dist_status reduce_in_pool(struct reduction *r) {
+    struct dist_pool *pool = r->opts->pool;
+    dist_status status = pool ? dist__pool_begin_call(pool) : DIST_OK;
+    if (status) return status;
+    status = reduce(r);
+    if (pool) dist__pool_end_call(pool);
+    return status;
+}
+
 dist_status dist_reduce_fn(dist_chunk_fn leaf, dist_join_fn join, const void *items, size_t n,
                            size_t item_size, void *acc, size_t acc_size, const dist_opts *opts) {
     if (!opts) opts = &dist__no_opts;
@@ -323,10 +363,12 @@ dist_status dist_reduce_fn(dist_chunk_fn leaf, dist_join_fn join, const void *it
                           .acc = acc,
                           .acc_size = acc_size,
                           .opts = opts};
+    if (opts->size == sizeof *opts) r.ctx = opts->ctx, r.names = opts->names;
     int saved = errno, cancel_state = dist__cancel_disable();
     dist_status status = check(&r);
     if (!status)
-        status = n ? reduce(&r) : dist_map_fn(run_block, items, 0, item_size, NULL, 0, opts);
+        status =
+            n ? reduce_in_pool(&r) : dist_map_fn(run_block, items, 0, item_size, NULL, 0, opts);
     dist__cancel_restore(cancel_state);
     if (!status) errno = saved;
     return dist__call_leave(status, opts);

@@ -2,6 +2,7 @@
  * and delivers those that have ended. */
 #include "call.h"
 #include "check.h"
+#include "deadlock.h"
 #include "error.h"
 #include "flow.h"
 #include "job.h"
@@ -89,16 +90,19 @@ static double patience(const struct stream *s) {
 /* The next lane to deliver, when it has ended; NULL: not yet. */
 static struct dist__lane *await_lane(struct stream *s) {
     struct dist__flow *flow = &s->flow;
-    if (flow->opts->unordered) {
-        for (size_t k = 0; k < flow->lanes; k++) s->jobs[k] = flow->lane[k].job;
-        size_t k = dist_job_wait_any(s->jobs, flow->lanes, patience(s));
-        return k < flow->lanes ? &flow->lane[k] : NULL;
-    }
-    struct dist__lane *lane = &flow->lane[flow->oldest];
-    dist_job_wait(lane->job, patience(s));
-    if (dist_job_state(lane->job) == DIST_RUNNING) return NULL;
+    bool any = flow->opts->unordered;
+    for (size_t k = 0; any && k < flow->lanes; k++) s->jobs[k] = flow->lane[k].job;
+    struct dist__lane *oldest = &flow->lane[flow->oldest];
+    struct dist__wait wait;
+    dist__wait_begin(&wait, any ? s->jobs : &oldest->job, any ? flow->lanes : 1, UINT64_MAX);
+    dist__wait_list(&wait);
+    size_t k = any ? dist_job_wait_any(s->jobs, flow->lanes, patience(s)) : 0;
+    if (!any) dist_job_wait(oldest->job, patience(s));
+    dist__wait_end(&wait);
+    if (any) return k < flow->lanes ? &flow->lane[k] : NULL;
+    if (dist_job_state(oldest->job) == DIST_RUNNING) return NULL;
     flow->oldest = (flow->oldest + 1) % flow->lanes;
-    return lane;
+    return oldest;
 }
 
 /* ------------------------------------------------------------------ the whole */

@@ -24,6 +24,7 @@ static unsigned product(unsigned a, unsigned b) { return a > UINT_MAX / b ? UINT
 static void enter(struct dist__record *record) {
     record->index = record->first = 0;
     record->scale = 1;
+    record->order = NULL;
     record->code = 0;
     record->status = DIST_FAILED;
     record->attempt = 1;
@@ -61,6 +62,7 @@ void dist__record_enter(struct dist__record *record, const struct dist__batch *b
     const struct dist__record *caller = batch->caller;
     enter(record);
     record->first = batch->first;
+    record->order = batch->order;
     record->place = record->worker = worker;
     record->names = batch->names;
     record->seed = batch->seed;

@@ -24,13 +24,14 @@ struct dist__light;
 /* One for each worker of a call, on that worker's stack. The thread that runs the task is the
  * only one that reads or writes it. */
 struct dist__record {
-    size_t index;       /* of the item, or of the chunk's first item; */
-    size_t scale;       /* times this for the task: items of a block that is one here, else 1; */
-    size_t first;       /* plus this: dist_index() of the batch's item 0 */
-    int code;           /* from dist_fail, 0 if it was not called; else `message` is valid */
-    dist_status status; /* of an error with that code: DIST_FAILED, or DIST_NOMEM by dist_alloc */
-    unsigned place;     /* in the call: of the worker's ring, claim and so on */
-    unsigned worker;    /* dist_worker(): the same, or its number in its pool */
+    size_t index;        /* of the item, or of the chunk's first item; */
+    size_t scale;        /* times this for the task: items of a block that is one here, else 1; */
+    size_t first;        /* plus this: dist_index() of the batch's item 0; */
+    const size_t *order; /* or what stands there for it, if this is not NULL (batch.h) */
+    int code;            /* from dist_fail, 0 if it was not called; else `message` is valid */
+    dist_status status;  /* of an error with that code: DIST_FAILED, or DIST_NOMEM by dist_alloc */
+    unsigned place;      /* in the call: of the worker's ring, claim and so on */
+    unsigned worker;     /* dist_worker(): the same, or its number in its pool */
     unsigned attempt;
     const char *name;         /* of the par task */
     const char *const *names; /* of all items of the call, or NULL */
@@ -90,6 +91,7 @@ struct dist__record {
 
 /* What dist_index() tells. */
 static inline size_t dist__record_index(const struct dist__record *record) {
+    if (record->order) return record->order[record->index];
     return record->first + record->index * record->scale;
 }
 

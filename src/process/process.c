@@ -205,6 +205,14 @@ static unsigned default_workers(const struct dist__record *caller) {
     return cpus ? cpus : 1;
 }
 
+static void *take(struct dist_pool *pool, size_t bytes) {
+    return dist__staff_take(pool->team, bytes);
+}
+
+static void give(struct dist_pool *pool, void *memory, size_t bytes) {
+    dist__staff_give(pool->team, memory, bytes);
+}
+
 const struct dist__backend dist__backend_process = {.name = "process",
                                                     .executor = DIST_PROCESS,
                                                     .default_workers = default_workers,
@@ -216,4 +224,6 @@ const struct dist__backend dist__backend_process = {.name = "process",
                                                     .pool_clear = dist__mail_stop,
                                                     .pool_sweep = dist__mail_sweep,
                                                     .pool_turn = dist__mail_turn,
+                                                    .pool_take = take,
+                                                    .pool_give = give,
                                                     .post = &dist__mail_post};

@@ -33,5 +33,8 @@ int main(void) {
     uint64_t puts = dist__mpmc_puts(&ring), gets = dist__mpmc_gets(&ring);
     assert(gets <= puts && puts <= gets + 1);
     for (uint64_t k = 0; k < 3; k++) assert(got[k] == (k < gets));
+    int payload;
+    if (gets < puts) assert(get(&payload) == DIST__MPMC_DONE && payload == (int)gets);
+    assert(put(7) == DIST__MPMC_DONE && put(8) == DIST__MPMC_LATER);
     return 0;
 }

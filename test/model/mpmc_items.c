@@ -29,6 +29,6 @@ int main(void) {
     join(a);
     join(b);
     join(c);
-    no_wake_lost(&items, dist__mpmc_has_item(&ring));
+    no_wake_lost(&items, dist__mpmc_gets(&ring) < dist__mpmc_puts(&ring));
     return 0;
 }

@@ -71,7 +71,7 @@ static inline enum dist__mpmc_answer wait_for(struct place *place, int *payload,
                                               int looks) {
     enum dist__mpmc_answer answer = puts ? put(*payload) : get(payload);
     for (; answer == DIST__MPMC_LATER && looks > 0; looks--) {
-        bool signal;
+        bool signal = false;
         uint32_t epoch = dist__eventcount_enter(&place->events);
         answer = puts ? put(*payload) : get(payload);
         if (answer == DIST__MPMC_LATER) {
@@ -82,7 +82,7 @@ static inline enum dist__mpmc_answer wait_for(struct place *place, int *payload,
             }
             answer = puts ? put(*payload) : get(payload);
         } else {
-            signal = dist__eventcount_leave(&place->events);
+            dist__eventcount_leave(&place->events);
         }
         if (answer != DIST__MPMC_LATER && signal &&
             (puts ? dist__mpmc_has_room(&ring) : dist__mpmc_has_item(&ring)))

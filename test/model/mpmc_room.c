@@ -27,6 +27,6 @@ int main(void) {
     join(a);
     join(b);
     join(c);
-    no_wake_lost(&room, dist__mpmc_has_room(&ring));
+    no_wake_lost(&room, dist__mpmc_puts(&ring) < dist__mpmc_gets(&ring) + 2);
     return 0;
 }
