@@ -17,6 +17,8 @@ enum {
     SPIN_US = 20,       /* about one wake latency, */
     ALONE_US = 2,       /* the first of it without letting others in */
     SPINS_PER_LOOK = 16,
+    LONG_YIELD_US = 50,  /* others have had a slice of time: */
+    YIELD_PAUSE = 1000,  /* so many waits without */
     LOOK_NS = 100000000, /* at the nursery, by a thread that waits */
 };
 
@@ -233,18 +235,33 @@ static bool has_ended(const struct dist__light *light) {
     return dist__phase_of(dist__phase_look(&light->word)) == DIST__ENDED;
 }
 
+void dist__courtesy_begin(struct dist__courtesy *courtesy) {
+    /* relaxed, all: threads that disturb each other's count do no harm */
+    uint32_t pause = atomic_load_explicit(&courtesy->pause, memory_order_relaxed);
+    if (pause) atomic_store_explicit(&courtesy->pause, pause - 1, memory_order_relaxed);
+}
+
+void dist__courtesy_yield(struct dist__courtesy *courtesy) {
+    if (atomic_load_explicit(&courtesy->pause, memory_order_relaxed)) return; /* see above */
+    uint64_t begin = dist__ticks();
+    sched_yield();
+    if (dist__ticks() - begin > LONG_YIELD_US * dist__ticks_per_us())
+        atomic_store_explicit(&courtesy->pause, YIELD_PAUSE, memory_order_relaxed);
+}
+
 /* Most end in less time than a sleep takes. After a while somebody else may need this CPU for it.
  */
-static bool ends_soon(const struct dist__light *light) {
+static bool ends_soon(const struct dist__light *light, struct dist__courtesy *courtesy) {
     if (dist__cpus_cached() == 1) return has_ended(light);
     uint64_t begin = dist__ticks(), us = dist__ticks_per_us(), spun;
+    dist__courtesy_begin(courtesy);
     do {
         for (int i = 0; i < SPINS_PER_LOOK; i++) {
             if (has_ended(light)) return true;
             dist__cpu_pause();
         }
         spun = (dist__ticks() - begin) / us;
-        if (spun >= ALONE_US) sched_yield();
+        if (spun >= ALONE_US) dist__courtesy_yield(courtesy);
     } while (spun < SPIN_US);
     return has_ended(light);
 }
@@ -288,7 +305,8 @@ void dist__mail_tend(struct dist__mail *mail) {
 
 bool dist__mail_await(struct dist__mail *mail, uint32_t c, bool spins, uint64_t limit_ns) {
     struct dist__light *light = &mail->cell[c].light;
-    if (spins && ends_soon(light)) return true; /* else who was woken may need this CPU */
+    if (spins && ends_soon(light, &mail->courtesy))
+        return true; /* else who was woken may need this CPU */
     for (uint32_t word; dist__phase_of(word = dist__phase_await(&light->word)) != DIST__ENDED;) {
         uint64_t now = limit_ns == UINT64_MAX ? 0 : dist__now_ns();
         if (now >= limit_ns) return false;

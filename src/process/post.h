@@ -45,6 +45,15 @@ struct dist__carrier { /* shared: of a worker */
         DIST__CACHE_LINE) _Atomic(uint64_t) at; /* 1 + the last cell it tried to take; 0: none */
 };
 
+/* Lets others have this CPU while it spins: what it waits for may need it. If that takes long,
+ * others need it more, and for so many waits it does without. */
+struct dist__courtesy {
+    _Atomic(uint32_t) pause;
+};
+
+void dist__courtesy_begin(struct dist__courtesy *courtesy); /* a wait */
+void dist__courtesy_yield(struct dist__courtesy *courtesy);
+
 struct dist__letter { /* the host's own: of a cell */
     uint8_t use;
     bool given_up; /* a job of which there is no handle any more */
@@ -68,16 +77,17 @@ struct dist__mail {
     struct dist__calls *calls;
     struct dist__onlookers *onlookers; /* of the host; workers tell them */
 
-    pthread_mutex_t lock;        /* the host's, over all that follows */
-    struct dist__letter *letter; /* it grows: looked at with the lock only */
-    uint32_t room, fresh;        /* letters there are; cells from this on were never used */
-    uint32_t free, limbo;        /* lists; limbo: a worker may still look into them */
-    uint32_t jobs;               /* that have not landed */
-    uint64_t ended;              /* items whose end was seen */
-    uint32_t given_up;           /* letters */
-    unsigned handles;            /* of jobs; and the heir */
-    bool has_heir;               /* somebody lands those that were given up */
-    bool closed;                 /* the pool is gone, and the last handle frees this */
+    pthread_mutex_t lock;           /* the host's, over all that follows */
+    struct dist__letter *letter;    /* it grows: looked at with the lock only */
+    uint32_t room, fresh;           /* letters there are; cells from this on were never used */
+    uint32_t free, limbo;           /* lists; limbo: a worker may still look into them */
+    uint32_t jobs;                  /* that have not landed */
+    uint64_t ended;                 /* items whose end was seen */
+    uint32_t given_up;              /* letters */
+    unsigned handles;               /* of jobs; and the heir */
+    bool has_heir;                  /* somebody lands those that were given up */
+    struct dist__courtesy courtesy; /* not under the lock */
+    bool closed;                    /* the pool is gone, and the last handle frees this */
     struct dist__errand heir;
 
     pthread_mutex_t tending; /* over the next three: of the one who tends it */

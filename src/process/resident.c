@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,6 +26,7 @@ struct resident {
     uint64_t left;  /* tasks before it is replaced; UINT64_MAX: any number */
     uint64_t state; /* that it has told; see mail.h */
     bool posted;    /* what it ran last was mail */
+    struct dist__courtesy courtesy;
 };
 
 static struct resident self;
@@ -110,6 +110,7 @@ static bool must_leave(void) {
 
 /* Looks for one wake latency. */
 static enum work look_and_spin(unsigned *slot, uint64_t *word, uint32_t *cell) {
+    dist__courtesy_begin(&self.courtesy);
     for (uint64_t limit = 0;;) {
         enum work work = find_work(slot, word, cell);
         if (work) return work;
@@ -118,7 +119,8 @@ static enum work look_and_spin(unsigned *slot, uint64_t *word, uint32_t *cell) {
         if (limit == 0) limit = now + SPIN_NS;
         if (now > limit) return NOTHING;
         pause_looking();
-        if (now > limit - SPIN_NS + ALONE_NS) sched_yield(); /* they may have something for it */
+        /* the host may have the next item for it */
+        if (self.posted && now > limit - SPIN_NS + ALONE_NS) dist__courtesy_yield(&self.courtesy);
     }
 }
 
@@ -126,7 +128,7 @@ static enum work look_and_spin(unsigned *slot, uint64_t *word, uint32_t *cell) {
 static enum work await_work(unsigned *slot, uint64_t *word, uint32_t *cell) {
     _Atomic(uint32_t) *asleep = &self.life->asleep;
     for (;;) {
-        if (is_dismissed()) return NOTHING;
+        if (self.posted ? is_dismissed() : must_leave()) return NOTHING;
         enum work work = look_and_spin(slot, word, cell);
         if (work) return work;
         dist__bell_arm(asleep);
@@ -221,7 +223,6 @@ static void work_for(unsigned k) {
 
 /* There was an invitation. */
 static void accept(unsigned k, uint64_t word) {
-    leave_if_orphan();
     struct dist__seat *seat = dist__seat_of(self.staff, self.number, k);
     if (!dist__seat_take(seat, word, self.generation)) return;
     if (sit_down(k)) work_for(k);
@@ -236,6 +237,7 @@ static bool serve(void) {
     enum work work = await_work(&k, &word, &cell);
     if (!work) return false;
     become(DIST__BUSY);
+    if (self.posted && work != MAIL) leave_if_orphan(); /* else it has just looked */
     self.posted = work == MAIL;
     if (work == MAIL) count_tasks(dist__mail_run(self.staff, cell, &self.hand, has_begun));
     else accept(k, word);
