@@ -213,3 +213,30 @@ CASE_ON("L-17", a_task_puts_its_successor_ten_thousand_deep, ON_THREAD | ON_INLI
     assert_int_equal(dist_queue_join(q, 0), DIST_OK);
     dist_queue_free(&q);
 }
+
+static int for_a_while(void *result, const void *item, void *ctx) {
+    nap(0.01);
+    return dist_attempt() == 1 && *(const long *)item == 3 ? 1 : plus_one(result, item, ctx);
+}
+
+CASE("D-21", a_stage_tells_how_busy_it_was) {
+    dist_queue *in = queue(12), *out = queue(12);
+    dist_stats stats;
+    fill(in, 12, false);
+    dist_job *stage = dist_pipe(in, for_a_while, out, .executor = X, .workers = 2, .retries = 1);
+    assert_int_equal(dist_job_stats(stage, &stats), DIST_STATE);
+    dist_queue_close(in);
+    assert_int_equal(dist_job_wait(stage, DIST_FOREVER), DIST_OK);
+    assert_int_equal(dist_job_stats(stage, &stats), DIST_OK);
+    assert_int_equal(stats.executor, X);
+    assert_int_equal(stats.tasks, 13);
+    assert_int_equal(stats.retried, 1);
+    assert_int_equal(stats.failed, 0);
+    assert_int_equal(stats.workers, X == DIST_INLINE ? 1 : 2);
+    assert_true(stats.busy >= 0.12 && stats.max >= 0.009);
+    assert_true(stats.wall * stats.workers >= 0.12);
+    assert_true(stats.busy + stats.waiting <= 1.001 * stats.wall * stats.workers);
+    dist_job_finish(&stage);
+    dist_queue_free(&in);
+    dist_queue_free(&out);
+}

@@ -1,10 +1,15 @@
 /* contract_queue.c - what a queue does for a single thread: order, bound, limits, ends. With the
  * executor PROCESS it is one that processes can share. */
+#define _GNU_SOURCE
 #include "contract.h"
 #include "contract_tools.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/time.h>
+#include <time.h>
 
 /* Every kind that the executor has: with priorities or without. */
 static dist_queue *open_ints(size_t capacity, bool priority) {
@@ -132,6 +137,91 @@ CASE("L-10", a_get_that_finds_nothing_is_a_heartbeat) {
         assert_int_equal(dist_queue_get(queue, &item, 30.0), DIST_OK);
         assert_int_equal(dist_queue_get(queue, &item, 0.01), DIST_EMPTY);
         dist_queue_free(&queue);
+    }
+}
+
+static void ignore(int number) { (void)number; }
+
+CASE("L-10", signals_do_not_end_a_wait) {
+    struct sigaction action = {.sa_handler =
+                                   ignore}; /* no SA_RESTART: system calls are interrupted */
+    struct itimerval often = {{0, 1000}, {0, 1000}};
+    assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    for (int priority = 0; priority < 2; priority++) {
+        dist_queue *queue = open_ints(1, priority);
+        double before = now();
+        assert_int_equal(dist_queue_get(queue, &(int){0}, 0.05), DIST_EMPTY);
+        put_ok(queue, 1);
+        assert_int_equal(dist_queue_put(queue, &(int){2}, 0.05), DIST_FULL);
+        assert_int_equal(dist_queue_join(queue, 0.05), DIST_TIMEOUT);
+        assert_true(now() - before >= 0.15);
+        dist_queue_free(&queue);
+    }
+    assert_int_equal(setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL), 0);
+}
+
+/* Each of them waits, in a thread that was cancelled. */
+__attribute__((noinline)) static void wait_everywhere(bool *survived) {
+    dist_queue *queue = open_ints(1, X == DIST_PROCESS);
+    int item = 3;
+    dist_queue_put(queue, &item, 0.01);
+    dist_queue_put(queue, &item, 0.01);
+    dist_queue_join(queue, 0.01);
+    dist_queue_get(queue, &item, 0.01);
+    dist_queue_get(queue, &item, 0.01);
+    dist_queue_free(&queue);
+    *survived = true;
+}
+
+/* And then looks whether it is only where it says so. */
+static void *use_while_cancelled(void *arg) {
+    pthread_cancel(pthread_self());
+    wait_everywhere(arg);
+    pthread_testcancel();
+    return arg;
+}
+
+CASE("L-15", a_thread_is_not_cancelled_inside_a_wait) {
+    pthread_t thread;
+    bool survived = false;
+    void *result;
+    assert_int_equal(pthread_create(&thread, NULL, use_while_cancelled, &survived), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_true(survived);
+    assert_ptr_equal(result, PTHREAD_CANCELED);
+}
+
+static double cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+CASE("G-18", a_wait_costs_no_cpu_time) {
+    for (int priority = 0; priority < 2; priority++) {
+        dist_queue *queue = open_ints(1, priority);
+        double before = cpu_seconds();
+        assert_int_equal(dist_queue_get(queue, &(int){0}, 1), DIST_EMPTY);
+        assert_true(cpu_seconds() - before < (SANITIZED ? 0.3 : 0.1));
+        dist_queue_free(&queue);
+    }
+}
+
+CASE("L-15", errno_stays_as_it_was) {
+    for (int priority = 0; priority < 2; priority++) {
+        int item = 1;
+        errno = 1234;
+        dist_queue *queue = open_ints(1, priority);
+        dist_queue_put(queue, &item, DIST_FOREVER);
+        dist_queue_put(queue, &item, 0.001);
+        dist_queue_get(queue, &item, DIST_FOREVER);
+        dist_queue_get(queue, &item, 0.001);
+        dist_queue_task_done(queue);
+        dist_queue_join(queue, DIST_FOREVER);
+        dist_queue_close(queue);
+        dist_queue_free(&queue);
+        assert_int_equal(errno, 1234);
     }
 }
 
@@ -284,6 +374,7 @@ CASE("G-15", functions_of_queues_refuse_NULL) {
 }
 
 CASE("G-15", a_queue_that_no_memory_can_hold_is_none) {
+    if (SANITIZED) skip(); /* their allocator ends the program */
     dist_queue *queue = dist_queue_open(.item_size = 1 << 20, .capacity = (size_t)1 << 40,
                                         .process_shared = X == DIST_PROCESS);
     if (!queue) assert_int_equal(dist_last_error()->status, DIST_NOMEM);

@@ -303,6 +303,64 @@ CASE_ON("F-02", a_cancelled_job_does_not_wait_on_for_a_queue, ON_THREAD | ON_PRO
     }
 }
 
+struct part {
+    enum { VALUE, SUBTOTAL, TOTAL } kind;
+    double value;
+};
+
+static int fifth_power(void *result, const void *item, void *ctx) {
+    double x = *(const int *)item;
+    (void)ctx;
+    *(double *)result = x * x * x * x * x;
+    return 0;
+}
+
+/* Blocks of 25 in worker processes or threads; each value, then what the block comes to. */
+static int split_list(void *result, const void *item, void *ctx) {
+    dist_queue *queue = *(dist_queue **)ctx;
+    double out[60], total = 0;
+    (void)result, (void)item;
+    for (size_t k = 0; dist_chunk(60, 25, k).count; k++) {
+        dist_range block = dist_chunk(60, 25, k);
+        struct part part = {SUBTOTAL, 0};
+        if (dist_map(fifth_power, numbers() + block.begin, block.count, out + block.begin,
+                     .executor = X, .workers = 3))
+            return dist_fail(1, "block %zu", k);
+        for (size_t i = block.begin; i < block.begin + block.count; i++) {
+            dist_queue_put(queue, &(struct part){VALUE, out[i]}, DIST_FOREVER);
+            part.value += out[i];
+        }
+        dist_queue_put(queue, &part, DIST_FOREVER);
+        total += part.value;
+    }
+    dist_queue_put(queue, &(struct part){TOTAL, total}, DIST_FOREVER);
+    return dist_queue_close(queue) != DIST_OK;
+}
+
+CASE_ON("L-07", values_subtotals_and_the_total_agree, ON_THREAD | ON_PROCESS, 60) {
+    struct part part;
+    double sum[3] = {0};
+    unsigned count[3] = {0};
+    dist_queue *queue = dist_queue_open(.item_size = sizeof part, .capacity = 3);
+    assert_non_null(queue);
+    dist_job *job =
+        dist_apply_async(split_list, DIST_NONE, DIST_NONE, .executor = DIST_THREAD, .ctx = &queue);
+    assert_non_null(job);
+    for (dist_status s; (s = dist_queue_get(queue, &part, 30)) != DIST_CLOSED;) {
+        assert_int_equal(s, DIST_OK);
+        sum[part.kind] += part.value;
+        count[part.kind]++;
+        assert_int_equal(dist_queue_task_done(queue), DIST_OK);
+    }
+    assert_true(sum[VALUE] == sum[SUBTOTAL] && sum[SUBTOTAL] == sum[TOTAL]);
+    assert_true(count[VALUE] == 60 && count[SUBTOTAL] == 3 && count[TOTAL] == 1);
+    assert_int_equal(dist_queue_task_done(queue), DIST_STATE);
+    assert_int_equal(dist_queue_join(queue, 0), DIST_OK);
+    assert_int_equal(dist_job_finish(&job), DIST_OK);
+    dist_queue_free(&queue);
+}
+
+
 static int flow(size_t index, void *ctx) {
     struct message message = {0, 0};
     unsigned expected = 0;

@@ -136,7 +136,7 @@ typedef struct dist_stats { /* how a call went */
  * time; others do not. The percentiles are right to 7 %, cpu of threads to 20 us for each worker.
  * What is not known is 0: peak_rss but with
  * PROCESS, cpu of a worker whose status somebody else has taken, cpu with .abandon, all times if
- * there was no memory for them. DIST_STATE before the end. */
+ * there was no memory for them, the percentiles of a stage (pipe.h). DIST_STATE before the end. */
 DIST_API dist_status dist_job_stats(const dist_job *job, dist_stats *stats);
 
 #ifdef __cplusplus

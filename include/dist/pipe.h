@@ -40,8 +40,8 @@ extern "C" {
  * dist_queue_task_done is called for each item that was taken out, also for one that has failed.
  * .on_finish is told of each item, as it is delivered, in a thread of the stage's: event->item,
  * event->result or event->error, event->total being SIZE_MAX. The job remembers the first 1000
- * failures (dist_job_failure_at; their items are gone) and counts all. dist_job_next is not for
- * stages: DIST_INVALID; `out` is for that.
+ * failures (dist_job_failure_at; their items are gone) and counts all. dist_job_stats tells how
+ * busy its workers were. dist_job_next is not for stages: DIST_INVALID; `out` is for that.
  *
  * DIST_INVALID, and NULL: in or fn is NULL, out is in, a number is wrong, or an option that stages
  * do not have: names, job, abandon, in_place, no_wait, on_start, progress. The queues must stay

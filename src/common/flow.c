@@ -74,6 +74,7 @@ dist_status dist__flow_open(struct dist__flow *f) {
     if (status) return status;
     unsigned workers = f->pool ? dist_pool_workers(f->pool) : 1;
     if (f->opts->workers && f->opts->workers < workers) workers = f->opts->workers;
+    f->stats.workers = workers;
     pthread_mutex_init(&f->asking, NULL);
     if (make_lanes(f, workers ? workers : 1)) return DIST_OK;
     dist__refuse(DIST_NOMEM, 0, "no memory for %zu items in flight", f->in_flight);
@@ -240,9 +241,24 @@ static void adapt(struct dist__flow *f, const struct dist__lane *lane) {
     if (took > LONG_NS && f->group > 1) f->group /= 2;
 }
 
+static void add_stats(struct dist__flow *f, const struct dist__lane *lane) {
+    dist_stats group, *all = &f->stats;
+    if (dist_job_stats(lane->job, &group)) return;
+    all->executor = group.executor;
+    all->tasks += group.tasks;
+    all->failed += group.failed;
+    all->retried += group.retried;
+    all->workers_lost += group.workers_lost;
+    all->cpu += group.cpu;
+    all->busy += group.busy;
+    if (group.max > all->max) all->max = group.max;
+    if (group.peak_rss > all->peak_rss) all->peak_rss = group.peak_rss;
+}
+
 void dist__flow_free(struct dist__flow *f, struct dist__lane *lane) {
     dist_error why = *dist_last_error(); /* what follows has its own */
     adapt(f, lane);
+    if (f->job) add_stats(f, lane);
     f->waiting -= lane->count;
     f->used--;
     dist_job_finish(&lane->job);

@@ -30,6 +30,7 @@ struct dist__flow {
     uint64_t deadline_ns, turn_ns, interval_ns;
     pthread_mutex_t asking; /* one retry_if at a time */
     dist_error lowest;      /* failure so far, by index */
+    dist_stats stats;       /* of what is delivered; no percentiles */
 };
 
 /* opts, fn and the sizes are set, all else is zero. DIST_OK, or a refusal, and nothing to close. */

@@ -38,9 +38,10 @@ dist_status dist__order_begin(struct dist__batch *batch) {
     struct rank *rank = malloc(batch->n * sizeof *rank);
     size_t *order = malloc(batch->n * sizeof *order);
     dist_task *tasks = malloc(batch->n * sizeof *tasks);
-    bool any = rank && order && tasks && dist__outcome_order(&batch->outcome, order, batch->n);
+    bool any = rank && order && tasks;
+    if (any) sort(batch, rank, order, tasks);
+    any = any && dist__outcome_order(&batch->outcome, order, batch->n);
     if (any) {
-        sort(batch, rank, order, tasks);
         batch->given = batch->tasks;
         batch->tasks = tasks;
         batch->order = order;

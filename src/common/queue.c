@@ -39,7 +39,7 @@ static dist_status say(dist_status status) {
         {.status = DIST_CLOSED, .message = "the queue is closed"},
         {.status = DIST_CANCELLED, .message = "the task that waits for the queue is to return"},
         {.status = DIST_TIMEOUT, .message = "not every item of the queue is done"}};
-    for (size_t k = 0; status && k < sizeof known / sizeof *known; k++)
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
         if (known[k].status == status) dist__remember(&known[k]);
     return status;
 }
@@ -240,10 +240,8 @@ static dist_status await(const struct want *want, uint64_t limit) {
     return status;
 }
 
-/* Once, and if that is in vain, until it is not. */
+/* The first attempt was in vain: until one is not. */
 static dist_status fulfil(const struct want *want, uint64_t limit) {
-    dist_status status = want->attempt(want);
-    if (!is_vain(want, status)) return status;
     return limit == 0 ? want->vain : await(want, limit);
 }
 
@@ -262,17 +260,20 @@ static dist_status attempt_get(const struct want *want) {
 
 static dist_status put(struct dist_queue *queue, int priority, const void *item, uint64_t limit,
                        const _Atomic(uint32_t) *stop) {
-    dist_status status = fulfil(&(struct want){.queue = queue,
-                                               .events = &queue->room,
-                                               .vain = DIST_FULL,
-                                               .attempt = attempt_put,
-                                               .may = queue->kind->has_room,
-                                               .put = item,
-                                               .priority = priority,
-                                               .stop = stop},
-                                limit);
-    if (status == DIST_OK) tell(queue, &queue->items, false);
-    return say(status);
+    dist_status status = queue->kind->put(queue, priority, item);
+    if (status == DIST_FULL || status == DIST_PENDING)
+        status = fulfil(&(struct want){.queue = queue,
+                                       .events = &queue->room,
+                                       .vain = DIST_FULL,
+                                       .attempt = attempt_put,
+                                       .may = queue->kind->has_room,
+                                       .put = item,
+                                       .priority = priority,
+                                       .stop = stop},
+                        limit);
+    if (status) return say(status);
+    tell(queue, &queue->items, false);
+    return DIST_OK;
 }
 
 dist_status dist_queue_put(dist_queue *queue, const void *item, double seconds) {
@@ -291,16 +292,19 @@ dist_status dist_queue_put_first(dist_queue *queue, int priority, const void *it
 
 static dist_status get(struct dist_queue *queue, void *item, uint64_t limit,
                        const _Atomic(uint32_t) *stop) {
-    dist_status status = fulfil(&(struct want){.queue = queue,
-                                               .events = &queue->items,
-                                               .vain = DIST_EMPTY,
-                                               .attempt = attempt_get,
-                                               .may = queue->kind->has_item,
-                                               .got = item,
-                                               .stop = stop},
-                                limit);
-    if (status == DIST_OK) tell(queue, &queue->room, false);
-    return say(status);
+    dist_status status = queue->kind->get(queue, item);
+    if (status == DIST_EMPTY || status == DIST_PENDING)
+        status = fulfil(&(struct want){.queue = queue,
+                                       .events = &queue->items,
+                                       .vain = DIST_EMPTY,
+                                       .attempt = attempt_get,
+                                       .may = queue->kind->has_item,
+                                       .got = item,
+                                       .stop = stop},
+                        limit);
+    if (status) return say(status);
+    tell(queue, &queue->room, false);
+    return DIST_OK;
 }
 
 dist_status dist_queue_get(dist_queue *queue, void *item, double seconds) {
@@ -350,6 +354,7 @@ static dist_status attempt_join(const struct want *want) {
 dist_status dist_queue_join(dist_queue *queue, double seconds) {
     dist_status refused = check(queue);
     if (refused) return refused;
+    if (is_quiet(queue)) return DIST_OK;
     return say(fulfil(&(struct want){.queue = queue,
                                      .events = &queue->quiet,
                                      .vain = DIST_TIMEOUT,

@@ -288,8 +288,17 @@ static void set_open(struct dist__stage *stage, bool is_open) {
     pthread_mutex_unlock(&stage->lock);
 }
 
+static void tell_stats(struct dist__stage *stage, uint64_t took_ns) {
+    dist_stats *stats = &stage->flow.job->stats;
+    *stats = stage->flow.stats;
+    stats->wall = (double)took_ns * 1e-9;
+    double waiting = stats->wall * stats->workers - stats->busy;
+    stats->waiting = waiting > 0 ? waiting : 0;
+}
+
 dist_status dist__stage_run(struct dist__stage *stage) {
     struct dist_pool *pool = stage->opts.pool;
+    uint64_t begin_ns = dist__now_ns();
     dist_status status = dist__flow_open(&stage->flow);
     if (!status) {
         set_open(stage, true);
@@ -297,6 +306,7 @@ dist_status dist__stage_run(struct dist__stage *stage) {
         status = run_open(stage);
         if (pool) dist__pool_leaves_stage(pool, &stage->guest);
         set_open(stage, false);
+        tell_stats(stage, dist__now_ns() - begin_ns);
         dist__flow_close(&stage->flow);
         forget_rest(stage);
     }

@@ -126,6 +126,14 @@ static void jobs(void) {
     if (dist_job_finish(&job) != DIST_FAILED) wrong++;
 }
 
+static void queues(void) {
+    int got = 0;
+    dist_queue *queue = dist_queue_open(.item_size = sizeof got, .capacity = 3, .priority = true);
+    dist_status status = dist_queue_put_first(queue, 1, &(int){7}, DIST_FOREVER);
+    expect("queue", status, dist_queue_get(queue, &got, 0) == DIST_OK && got == 7);
+    dist_queue_free(&queue);
+}
+
 int main(void) {
     maps();
     reductions();
@@ -134,6 +142,7 @@ int main(void) {
     pars();
     defined();
     jobs();
+    queues();
     printf("dist %s, %u.%u: %d forms, %d wrong\n", dist_version(), DIST_VERSION_MAJOR,
            DIST_VERSION_MINOR, forms, wrong);
     return wrong ? 1 : 0;

@@ -44,6 +44,11 @@ int main() {
     right &= dist_apply_fn(cube, in, sizeof *in, &applied, sizeof applied, nullptr) == DIST_OK;
     right &= dist_par_fn(&task, 1, &opts) == DIST_OK;
     right &= dist_for_fn(even, 2, &opts) == DIST_FAILED && error.index == 1;
+    dist_queue_opts queue_opts = {};
+    queue_opts.size = sizeof queue_opts, queue_opts.item_size = sizeof(int);
+    dist_queue *queue = dist_queue_open_fn(&queue_opts);
+    right &= dist_queue_put(queue, in, 0) == DIST_OK && dist_queue_length(queue) == 1;
+    dist_queue_free(&queue);
     right &= out[2] == 27 && chunked[2] == 27 && applied == 1 && task_result == 27;
     std::printf("dist %s from C++: %s\n", dist_version(), right ? "right" : "wrong");
     return right ? 0 : 1;
