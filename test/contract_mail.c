@@ -306,16 +306,8 @@ static void apply_and_kill(unsigned each, unsigned kills, bool nursery) {
         nap(1e-6 * random_below(&random, nursery ? 30000 : 3000));
         if (dist_apply(look_around, (int *)NULL, &there, .pool = pool)) continue;
         if (nursery) {
-            char path[64], stat[512] = "";
-            snprintf(path, sizeof path, "/proc/%d/stat", (int)there.pid);
-            FILE *file = fopen(path, "r");
-            if (!file) continue;
-            size_t length = fread(stat, 1, sizeof stat - 1, file);
-            fclose(file);
-            int parent = 0;
-            if (length && sscanf(strrchr(stat, ')'), ") %*c %d", &parent) == 1 && parent > 1 &&
-                parent != getpid())
-                kill(parent, SIGKILL);
+            pid_t maker = nursery_of(there.pid);
+            if (maker) kill(maker, SIGKILL);
         } else {
             random_spin(&random, 20);
             kill(there.pid, SIGKILL);

@@ -61,19 +61,6 @@ static int own_pid(void *result, const void *item, void *ctx) {
     return 0;
 }
 
-static pid_t parent_of(pid_t pid) {
-    char path[64], stat[512] = "";
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "r");
-    if (!file) return 0;
-    size_t length = fread(stat, 1, sizeof stat - 1, file);
-    fclose(file);
-    int parent = 0;
-    const char *after = length ? strrchr(stat, ')') : NULL;
-    if (!after || sscanf(after, ") %*c %d", &parent) != 1) return 0;
-    return parent > 1 && parent != getpid() ? parent : 0;
-}
-
 struct killer {
     dist_pool *pool;
     _Atomic(unsigned) stop, kills;
@@ -87,7 +74,7 @@ static void *kill_workers(void *arg) {
         pid_t pid = 0, victim;
         nap(1e-6 * random_below(&random, killer->nursery ? 40000 : 4000));
         if (dist_apply(own_pid, (int *)NULL, &pid, .pool = killer->pool)) continue;
-        victim = killer->nursery ? parent_of(pid) : pid;
+        victim = killer->nursery ? nursery_of(pid) : pid;
         if (victim && kill(victim, SIGKILL) == 0) count(&killer->kills);
     }
     return NULL;
@@ -191,7 +178,7 @@ MAIL_CASE("G-01", whoever_waits_for_mail_has_workers_made) {
         pid_t pid = 0;
         int one = 1, out[2] = {5, 5};
         assert_int_equal(dist_apply(own_pid, (int *)NULL, &pid, .pool = pool), DIST_OK);
-        pid_t nursery = parent_of(pid);
+        pid_t nursery = nursery_of(pid);
         assert_true(nursery > 1);
         atomic_store(begun, 0);
         dist_job *job[2];
@@ -202,7 +189,7 @@ MAIL_CASE("G-01", whoever_waits_for_mail_has_workers_made) {
         assert_int_equal(kill(nursery, r < WAYS ? SIGKILL : SIGSTOP), 0);
         if (r >= WAYS)
             for (pid_t worker = 2; worker < nursery + 1000; worker++)
-                if (parent_of(worker) == nursery) kill(worker, SIGKILL);
+                if (nursery_of(worker) == nursery) kill(worker, SIGKILL);
         for (int k = 0; k < 2; k++)
             assert_int_equal(wait_by((enum waits)(r % WAYS), pool, &job[k]), DIST_CRASHED);
         assert_int_equal(wait_by((enum waits)(r % WAYS), pool, &last), DIST_OK);
