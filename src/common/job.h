@@ -39,7 +39,7 @@ struct dist_job {
     struct dist__errand errand;      /* in a backend's hands once it is queued */
     struct dist_job *before, *after; /* in its pool's list, while `queued`; under the pool's lock */
     bool queued;
-    uint64_t turn;                /* see pool_turn in backend.h */
+    _Atomic(uint64_t) turn;       /* see pool_turn in backend.h */
     _Atomic(uint32_t) refs;       /* the caller's and the errand's [refs] */
     _Atomic(uint32_t) cancel;     /* asked for */
     const struct dist_job *below; /* that the thread which runs it was running, too */

@@ -201,7 +201,9 @@ dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job, bool 
     pthread_mutex_lock(&pool->lock);
     dist_status refused = await_room(pool, job);
     *listed = !refused && !was_cancelled(job);
-    if (pool->backend->pool_turn) job->turn = pool->backend->pool_turn(pool);
+    uint64_t turn = pool->backend->pool_turn ? pool->backend->pool_turn(pool) : 0;
+    /* relaxed: somebody who waits may have begun it, and then it has its turn at once */
+    atomic_store_explicit(&job->turn, turn, memory_order_relaxed);
     if (*listed) append(pool, job);
     begin_and_unlock(pool);
     return refused;

@@ -42,7 +42,9 @@ dist_status dist__seats_open(struct dist__supervisor *s) {
     if (!dist__seats_are_open(s)) return DIST_OK;
     struct dist__slot *slot = slot_of(s);
     slot->parcel = s->parcel;
-    uint64_t turn = s->call.batch->job ? s->call.batch->job->turn : 0;
+    struct dist_job *job = s->call.batch->job;
+    /* relaxed: see dist__pool_queue */
+    uint64_t turn = job ? atomic_load_explicit(&job->turn, memory_order_relaxed) : 0;
     /* relaxed: published with the invitation; a worker that was too late for the last one sees any
      */
     atomic_store_explicit(&slot->turn, turn, memory_order_relaxed);
