@@ -36,10 +36,13 @@ static const struct {
                  {"process_pool", DIST_PROCESS, ON_PROCESS, true}};
 
 static bool in_pools;
+enum { MOST_KEPT = 1024 };
 static struct {
     pthread_mutex_t lock;
     pid_t maker;
     dist_pool *pool;
+    dist_pool *kept[MOST_KEPT]; /* of processes, until the end of the case */
+    unsigned kept_count;
 } common = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 bool contract_in_pools(void) { return in_pools; }
@@ -49,13 +52,40 @@ static dist_pool *open_pool(void) {
     return dist_pool_open_fn(DIST_OPTS(.executor = X, .workers = workers));
 }
 
+static void keep_pool(dist_pool *pool) {
+    pthread_mutex_lock(&common.lock);
+    if (common.kept_count < MOST_KEPT) common.kept[common.kept_count++] = pool;
+    pthread_mutex_unlock(&common.lock);
+}
+
+/* False: it is not there, another thread has it. */
+static bool let_go(dist_pool *pool) {
+    pthread_mutex_lock(&common.lock);
+    unsigned k = 0;
+    while (k < common.kept_count && common.kept[k] != pool) k++;
+    bool found = k < common.kept_count;
+    if (found) common.kept[k] = common.kept[--common.kept_count];
+    pthread_mutex_unlock(&common.lock);
+    return found;
+}
+
 /* Worker processes see memory as of the open, and cases change it between their calls: each has a
  * pool of its own. This thread's one before goes if nothing runs in it; else it stays as long as
  * the case. */
 static dist_pool *fresh_pool(void) {
     static _Thread_local dist_pool *before;
-    if (before && dist_pool_wait(before, 0) == DIST_OK) dist_pool_free(&before);
-    return before = open_pool();
+    if (before && dist_pool_wait(before, 0) == DIST_OK && let_go(before)) dist_pool_free(&before);
+    keep_pool(before = open_pool());
+    return before;
+}
+
+void contract_end_pools(void) {
+    if (common.maker != getpid()) return;
+    while (common.kept_count > 0) {
+        dist_pool *pool = common.kept[0];
+        if (let_go(pool)) dist_pool_free(&pool);
+    }
+    dist_pool_free(&common.pool);
 }
 
 dist_pool *contract_pool(void) {
@@ -75,7 +105,7 @@ static int run_in_this_process(struct contract_case *one) {
     cmocka_set_message_output(CM_OUTPUT_STDOUT);
     common.maker = getpid();
     int failed = _cmocka_run_group_tests(one->id, &test, 1, NULL, NULL);
-    if (!failed) dist_pool_free(&common.pool);
+    if (!failed) contract_end_pools();
     return failed ? 1 : 0;
 }
 

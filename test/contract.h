@@ -52,6 +52,9 @@ enum { CONTRACT_POOL_WORKERS = 64, CONTRACT_POOL_PROCESSES = 12 };
 /* The pool that all calls of the case have, or, of processes, one for each call; NULL: the suite
  * runs without, or this is a child. */
 dist_pool *contract_pool(void);
+
+/* Waits for all that runs in them, and frees them; by a thread that alone uses any. */
+void contract_end_pools(void);
 bool contract_in_pools(void);
 
 /* The case ends here if the suite runs in pools. */

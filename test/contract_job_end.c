@@ -83,6 +83,7 @@ static dist_job *make_job(struct scene *scene, int *out, bool deferred) {
 }
 
 CASE_ON("G-03", jobs_of_the_parent_are_unsupported_in_a_child, ON_ALL, 60) {
+    NOT_IN_PROCESS_POOLS("the pool is gone when the deferred job is started");
     if (!may_fork()) skip();
     for (unsigned round = 0; again(round, rounds(20, 20)); round++) {
         static int out[4][ITEMS];

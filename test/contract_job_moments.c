@@ -138,6 +138,7 @@ CASE_ON("F-02", four_threads_cancel_the_same_job, ON_THREAD | ON_PROCESS, 60) {
 }
 
 CASE_ON("F-02", many_jobs_are_cancelled_at_once, ON_THREAD | ON_PROCESS, 60) {
+    NOT_IN_PROCESS_POOLS("each job would have a pool of its own");
     enum { MANY = 200 };
     static dist_job *jobs[MANY];
     static int out[MANY];
@@ -174,8 +175,12 @@ static void *cancel_soon(void *arg) {
     return NULL;
 }
 
+static struct canceller *pausing; /* made before the options, which may open a pool */
+
+static void prepare_pausing(void) { pausing = shared_memory(sizeof *pausing); }
+
 static void cancel_pausing(dist_fn fn, const dist_opts *given, unsigned items) {
-    struct canceller *canceller = shared_memory(sizeof *canceller);
+    struct canceller *canceller = pausing;
     dist_opts opts = *given;
     int out[ITEMS];
     memset(out, -1, sizeof out);
@@ -195,9 +200,11 @@ static void cancel_pausing(dist_fn fn, const dist_opts *given, unsigned items) {
 
 CASE("F-02", a_job_is_cancelled_in_a_pause) {
     for (unsigned workers = 1; workers < 4; workers++)
-        for (unsigned items = 1; items < 4; items++)
+        for (unsigned items = 1; items < 4; items++) {
+            prepare_pausing();
             cancel_pausing(fail_always, DIST_OPTS(.workers = workers, .retries = 9, .backoff = 60),
                            items);
+        }
 }
 
 static int count_and_end(void *result, const void *item, void *ctx) {
@@ -207,8 +214,10 @@ static int count_and_end(void *result, const void *item, void *ctx) {
 }
 
 CASE("F-02", a_job_is_cancelled_while_it_waits_for_its_turn) {
-    for (unsigned workers = 1; workers < 4; workers++)
+    for (unsigned workers = 1; workers < 4; workers++) {
+        prepare_pausing();
         cancel_pausing(count_and_end, DIST_OPTS(.workers = workers, .rate = 0.01), 3);
+    }
 }
 
 static int init_slowly(void **state, unsigned worker, void *user) {
@@ -220,8 +229,10 @@ static int init_slowly(void **state, unsigned worker, void *user) {
 
 CASE("F-02", a_job_is_cancelled_while_its_workers_begin) {
     NOT_IN_POOLS("the call has a worker_init");
-    for (unsigned workers = 1; workers < 4; workers++)
+    for (unsigned workers = 1; workers < 4; workers++) {
+        prepare_pausing();
         cancel_pausing(pass_gate, DIST_OPTS(.workers = workers, .worker_init = init_slowly), 5);
+    }
 }
 
 static int listen_by_a_call(void *result, const void *item, void *ctx) {
@@ -235,6 +246,8 @@ static int listen_by_a_call(void *result, const void *item, void *ctx) {
 }
 
 CASE("F-02", calls_in_the_tasks_of_a_cancelled_job_end_too) {
-    for (unsigned workers = 1; workers < 4; workers++)
+    for (unsigned workers = 1; workers < 4; workers++) {
+        prepare_pausing();
         cancel_pausing(listen_by_a_call, DIST_OPTS(.workers = workers), 2);
+    }
 }

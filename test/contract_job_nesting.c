@@ -211,6 +211,7 @@ static int wait_for_own_job(void *result, const void *item, void *ctx) {
 }
 
 CASE_ON("G-04", a_task_that_waits_for_its_own_job_is_told, ON_ALL, 60) {
+    NOT_IN_PROCESS_POOLS("the job is made after its workers");
     for (unsigned how = 0; how < 5; how++)
         for (int nested = 0; nested < 2; nested++)
             for (unsigned workers = 1; workers < 3; workers++) {
@@ -432,6 +433,7 @@ CASE_ON("D-15", four_threads_have_jobs_at_once, ON_ALL, 60) {
 }
 
 CASE_ON("P-41", ten_thousand_jobs_at_once, ON_ALL, 120) {
+    NOT_IN_PROCESS_POOLS("each job would have a pool of its own");
     enum { MANY = 10000 };
     static dist_job *jobs[MANY];
     static int in[MANY], out[MANY];

@@ -59,6 +59,39 @@ CASE("F-02", a_stage_is_cancelled_whatever_it_waits_for) {
     }
 }
 
+/* All has been read, and not all has been delivered. */
+CASE("F-02", a_stage_is_cancelled_behind_the_end_of_its_queue) {
+    for (int unordered = 0; unordered < 2; unordered++) {
+        dist_queue *in = queue(2), *out = queue(2);
+        fill(in, X == DIST_INLINE ? 1 : 2, true);
+        dist_job *stage = dist_pipe(in, until_told, out, .executor = X, .workers = 2, .ctx = &in,
+                                    .unordered = unordered);
+        for (double limit = now() + 10; dist_queue_length(in) > 0 && now() < limit;) nap(0.001);
+        nap(0.02);
+        assert_int_equal(dist_job_cancel(stage, true), DIST_OK);
+        assert_int_equal(dist_job_wait(stage, 15), DIST_CANCELLED);
+        dist_job_finish(&stage);
+        check_both_closed(in, out);
+    }
+}
+
+/* Nobody waits for ever for what a stage has taken and not delivered. */
+CASE("L-14", a_stage_is_done_with_all_that_it_has_taken) {
+    static const dist_fn fns[] = {all_fail, until_told};
+    for (size_t k = 0; k < N(fns); k++) {
+        dist_queue *in = queue(200), *out = queue(2);
+        fill(in, 200, true);
+        dist_job *stage = dist_pipe(in, fns[k], out, .executor = X, .in_flight = 100, .ctx = &in);
+        nap(0.02);
+        dist_job_cancel(stage, true);
+        dist_job_finish(&stage);
+        for (long x; dist_queue_get(in, &x, 0) == DIST_OK;) dist_queue_task_done(in);
+        assert_int_equal(dist_queue_join(in, 0), DIST_OK);
+        assert_int_equal(dist_queue_task_done(in), DIST_STATE);
+        check_both_closed(in, out);
+    }
+}
+
 CASE("F-02", a_token_ends_a_stage_whatever_it_waits_for) {
     for (int wait = 0; wait < WAITS; wait++) {
         dist_queue *in = queue(20), *out = queue(2);

@@ -322,3 +322,32 @@ CASE_ON("G-04", workers_may_call_in_their_init_and_exit, ON_INLINE | ON_THREAD, 
         check_links(office, 0);
     }
 }
+
+static void exit_at_the_gate(void *state, unsigned worker, void *user) {
+    struct place *place = user;
+    (void)state, (void)worker;
+    count(&place->told);
+    reaches(&place->gate, 1);
+    count(&place->ended);
+}
+
+WORKER_CASE("M-20", a_join_ends_at_its_limit_also_in_a_lasting_worker_exit) {
+    struct place *place = new_place();
+    dist_pool *pool =
+        dist_pool_open(.executor = X, .workers = 2, .worker_exit = exit_at_the_gate, .user = place);
+    assert_non_null(pool);
+    int out[20];
+    assert_int_equal(dist_map(ten_times, numbers(), 20, out, .pool = pool), DIST_OK);
+    assert_int_equal(dist_pool_close(pool), DIST_OK);
+    double start = now();
+    assert_int_equal(dist_pool_join(pool, 0.05), DIST_TIMEOUT);
+    assert_true(reaches(&place->told, 1));
+    assert_int_equal(dist_pool_join(pool, 0), DIST_TIMEOUT);
+    assert_int_equal(dist_pool_join(pool, 0.02), DIST_TIMEOUT);
+    assert_true(now() - start < (SANITIZED ? 20 : 5));
+    assert_int_equal(counted(&place->ended), 0);
+    count(&place->gate);
+    assert_int_equal(dist_pool_join(pool, 60), DIST_OK);
+    assert_int_equal(counted(&place->ended), counted(&place->told));
+    dist_pool_free(&pool);
+}

@@ -363,7 +363,8 @@ static void use_pool_in_hook(void (*hook)(const dist_event *event, void *user), 
         }
 }
 
-POOL_CASE("F-04", a_hook_may_call_in_its_own_pool) {
+/* Workers in other processes cannot take part in what a hook waits for. */
+CASE_ON("F-04", a_hook_may_call_in_its_own_pool, ON_INLINE | ON_THREAD, 20) {
     use_pool_in_hook(call_in_hook, ten_times);
     use_pool_in_hook(call_in_hook, fail_some);
 }

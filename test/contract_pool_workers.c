@@ -226,12 +226,14 @@ CASE_ON("D-19", no_more_threads_come_than_there_is_work_for, ON_THREAD, 20) {
 
 /* ------------------------------------------------------------------ resize */
 
-static void check_width(dist_pool *pool, unsigned workers) {
-    struct meeting *meeting = new_meeting(workers);
+/* With a meeting that is older than the pool. */
+static void check_width(dist_pool *pool, unsigned workers, struct meeting *meeting) {
+    struct place *place = &meeting->place;
+    *meeting = (struct meeting){.size = workers};
     assert_int_equal(dist_pool_workers(pool), workers);
     assert_int_equal(dist_map(meet, numbers(), workers, DIST_NONE, .pool = pool, .ctx = meeting),
                      DIST_OK);
-    struct place *place = new_place();
+    *meeting = (struct meeting){.size = 0};
     assert_int_equal(
         dist_map(visit, numbers(), 30, DIST_NONE, .pool = pool, .ctx = place, .chunk = 1), DIST_OK);
     assert_in_range(counted(&place->most), 1, workers);
@@ -240,10 +242,11 @@ static void check_width(dist_pool *pool, unsigned workers) {
 /* A process pool has room for those it was opened with. */
 WORKER_CASE("D-19", a_pool_gets_more_workers_and_fewer) {
     static const unsigned sizes[] = {3, 8, 1, 5, 2, 8};
+    struct meeting *meeting = new_meeting(0);
     dist_pool *pool = open_pool(8);
     for (size_t k = 0; k < N(sizes); k++) {
         assert_int_equal(dist_pool_resize(pool, sizes[k]), DIST_OK);
-        check_width(pool, sizes[k]);
+        check_width(pool, sizes[k], meeting);
     }
     assert_int_equal(dist_pool_resize(pool, 0), DIST_INVALID);
     assert_named("workers");
@@ -252,10 +255,11 @@ WORKER_CASE("D-19", a_pool_gets_more_workers_and_fewer) {
 }
 
 CASE_ON("D-19", threads_beyond_those_it_was_opened_with_come_too, ON_THREAD, 20) {
+    struct meeting *meeting = new_meeting(0);
     dist_pool *pool = open_pool(1);
     for (unsigned workers = 2; workers < 40; workers *= 3) {
         assert_int_equal(dist_pool_resize(pool, workers), DIST_OK);
-        check_width(pool, workers);
+        check_width(pool, workers, meeting);
     }
     dist_pool_free(&pool);
 }
@@ -282,6 +286,7 @@ static void *resize_often(void *arg) {
 
 WORKER_CASE("D-19", calls_go_on_while_the_pool_is_resized) {
     struct place *place = new_place();
+    struct meeting *meeting = new_meeting(0);
     dist_pool *pool = open_pool(6);
     struct caller caller = {.pool = pool, .place = place};
     pthread_t thread = begin_thread(resize_often, &caller);
@@ -298,7 +303,7 @@ WORKER_CASE("D-19", calls_go_on_while_the_pool_is_resized) {
     assert_in_range(counted(&place->most), 1, 6);
     assert_int_equal(dist_pool_resize(pool, 4), DIST_OK);
     assert_int_equal(dist_pool_wait(pool, DIST_FOREVER), DIST_OK);
-    check_width(pool, 4);
+    check_width(pool, 4, meeting);
     dist_pool_free(&pool);
 }
 
@@ -306,6 +311,7 @@ WORKER_CASE("D-19", calls_go_on_while_the_pool_is_resized) {
 WORKER_CASE("D-19", a_call_ends_although_its_workers_leave) {
     unsigned threads = threads_before();
     struct place *place = new_place();
+    struct meeting *meeting = new_meeting(0);
     dist_pool *pool = open_pool(4);
     dist_job *job =
         dist_map_async(stay, numbers(), 9, DIST_NONE, .pool = pool, .ctx = place, .chunk = 1);
@@ -315,7 +321,7 @@ WORKER_CASE("D-19", a_call_ends_although_its_workers_leave) {
     count(&place->gate);
     assert_int_equal(dist_job_finish(&job), DIST_OK);
     assert_int_equal(counted(&place->ended), 9);
-    check_width(pool, 1);
+    check_width(pool, 1, meeting);
     threads += 2; /* the last worker, and the thread that has looked after the job */
     if (X == DIST_THREAD) assert_in_range(threads_down_to(threads), 1, threads);
     dist_pool_free(&pool);
@@ -323,10 +329,11 @@ WORKER_CASE("D-19", a_call_ends_although_its_workers_leave) {
 
 /* The worker that is woken for the job may be one that has to leave, while others sleep. */
 WORKER_CASE("D-19", a_job_is_run_although_the_pool_shrinks_at_once) {
+    struct meeting *meeting = new_meeting(0);
     dist_pool *pool = open_pool(4);
     for (unsigned k = 0, wanted = rounds(200, 20); again(k, wanted); k++) {
         assert_int_equal(dist_pool_resize(pool, 4), DIST_OK);
-        struct meeting *meeting = new_meeting(4);
+        *meeting = (struct meeting){.size = 4};
         assert_int_equal(dist_map(meet, numbers(), 4, DIST_NONE, .pool = pool, .ctx = meeting),
                          DIST_OK);
         int out = 0;

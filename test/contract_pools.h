@@ -10,8 +10,8 @@
 #include <pthread.h>
 #include <string.h>
 
-/* Executors that have pools. One word more, ON_PROCESS, as soon as these have some. */
-enum { ON_POOLS = ON_INLINE | ON_THREAD, ON_WORKERS = ON_POOLS & ~ON_INLINE };
+/* Executors that have pools, and those whose pools have workers of their own. */
+enum { ON_POOLS = ON_ALL, ON_WORKERS = ON_POOLS & ~ON_INLINE };
 
 #define POOL_CASE(id_, name_)   CASE_ON(id_, name_, ON_POOLS, 20)
 #define WORKER_CASE(id_, name_) CASE_ON(id_, name_, ON_WORKERS, 20)

@@ -132,6 +132,9 @@ CASE("L-10", a_get_that_finds_nothing_is_a_heartbeat) {
             assert_true(now() - before >= 0.05);
         }
         assert_true(now() - begin >= 0.2);
+        begin = now(); /* longer than a queue of processes sleeps at a time */
+        assert_int_equal(dist_queue_get(queue, &item, 0.15), DIST_EMPTY);
+        assert_true(now() - begin >= 0.15);
         assert_int_equal(item, 77);
         put_ok(queue, 5);
         assert_int_equal(dist_queue_get(queue, &item, 30.0), DIST_OK);

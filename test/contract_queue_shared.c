@@ -118,6 +118,7 @@ CASE("L-22", a_child_frees_its_own_share_alone) {
         assert_int_equal(dist_queue_get(queue, &item, 0), DIST_OK);
         assert_int_equal(item, k);
     }
+    assert_int_equal(dist_queue_put(queue, &item, 0), DIST_OK); /* nor has it closed it */
     dist_queue_free(&queue);
 }
 

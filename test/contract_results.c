@@ -169,6 +169,7 @@ static int sees_its_place(void *result, const void *item, void *ctx) {
 }
 
 CASE("P-03", in_place_tasks_write_straight_into_shared_out) {
+    NOT_IN_PROCESS_POOLS("only what lies in an arena is in place");
     int *out = shared_memory(PRIME * sizeof *out);
     assert_int_equal(dist_map(sees_its_place, numbers(), PRIME, out, .executor = X, .workers = 2,
                               .in_place = true, .ctx = out),

@@ -71,7 +71,8 @@ DIST_API dist_status dist_pool_wait(dist_pool *pool, double seconds);
 DIST_API dist_status dist_pool_resize(dist_pool *pool, unsigned workers);
 
 /* fn(number, ctx) once in each worker, which runs nothing else meanwhile; how it ended, as a call
- * of dist_for. For preparing workers and for looking at them. DIST_DEADLOCK: as join. */
+ * of dist_for. For preparing workers and for looking at them. DIST_DEADLOCK: as join. DIST_STATE:
+ * a process pool has got fewer workers meanwhile. */
 DIST_API dist_status dist_each_worker(dist_pool *pool, dist_index_fn fn, void *ctx);
 
 /* close + join + free, and sets it to NULL. NULL: nothing. Where join gives DIST_DEADLOCK: closes

@@ -14,7 +14,7 @@
  *   Threads   Any thread may use a queue at any time, also inside a task, but for
  *             dist_queue_free. The calling thread cannot be cancelled in a wait.
  *   Tasks     A task that dist_cancelled() tells to return does not wait on: DIST_CANCELLED, within
- *             some 10 ms. So limits and tokens reach a task that waits for a queue.
+ *             0.1 s. So limits and tokens reach a task that waits for a queue.
  *   Outcome   DIST_EMPTY, DIST_FULL, DIST_CLOSED, DIST_TIMEOUT and DIST_CANCELLED are answers: the
  *             queue is as it was. dist_last_error() has a text for these too.
  *

@@ -34,7 +34,8 @@ typedef bool (*dist_sink_fn)(const dist_event *event, void *user);
  *
  * .retry_if runs in other threads, one at a time. .rate limits how many items are read per second.
  * Not for streams (DIST_INVALID): names, job, deferred, abandon, in_place, no_wait, on_start,
- * on_finish, progress. THREAD and PROCESS without .pool open one for the time of the call. */
+ * on_finish, progress. THREAD and PROCESS without .pool open one for the time of the call; with
+ * .pool at most .workers of its workers run tasks of the stream at a time. */
 DIST_API dist_status dist_stream_fn(dist_fn fn, size_t item_size, size_t result_size,
                                     dist_next_fn next, void *source, dist_sink_fn sink,
                                     const dist_opts *opts);

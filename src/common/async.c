@@ -96,6 +96,7 @@ static void run(struct dist_job *job) {
 /* It has ended, for all to see. It was started, so it counts in its pool. */
 static void end(struct dist_job *job) {
     struct dist_pool *pool = job->batch.pool;
+    if (pool && job->quota) dist__pool_give_back(pool, job);
     publish(job);
     if (pool) dist__pool_end_call(pool);
 }
@@ -121,8 +122,15 @@ static void end_unrun(struct dist_job *job) {
     end(job);
 }
 
-/* Moves a job that has not begun to UNDER_WAY. False: somebody else has. */
 bool dist__job_begin(struct dist_job *job) {
+    if (!job->batch.pool) return move(job, DIST__QUEUED, DIST__UNDER_WAY);
+    bool listed, mine = dist__pool_take(job->batch.pool, job, &listed);
+    if (listed) dist__job_unref(job);
+    return mine;
+}
+
+/* The same for somebody who ends it unrun. */
+static bool take_unrun(struct dist_job *job) {
     if (!move(job, DIST__QUEUED, DIST__UNDER_WAY)) return false;
     if (job->batch.pool && dist__pool_unqueue(job->batch.pool, job)) dist__job_unref(job);
     return true;
@@ -351,7 +359,7 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
         publish(job);
         return DIST_OK;
     }
-    if (dist__job_begin(job)) {
+    if (take_unrun(job)) {
         end_unrun(job);
         return DIST_OK;
     }

@@ -113,29 +113,28 @@ dist_status dist_job_wait(dist_job *job, double seconds) {
     return status ? status : how_it_ended(job);
 }
 
-static void begin_hurried(struct dist_job *job) {
-    if (dist__job_begin(job)) dist__job_run_here(job);
+static void run_hurried(struct dist_job *job) {
+    dist__job_run_here(job);
     dist__job_unref(job);
 }
 
 static void *hurried_thread(void *job) {
     dist__thread_name("job", 1);
-    begin_hurried(job);
+    run_hurried(job);
     return NULL;
 }
 
-/* The threads there are may all be waiting for this job: one more begins it. */
+/* The threads there are may all be waiting for this job: one more runs it, if it is to begin. */
 static void hurry(struct dist_job *job) {
     pthread_t thread;
     if (dist__is_light(job)) {
         dist__light_hurry(dist__light_of(job));
         return;
     }
-    if (job->hurried) return;
+    if (job->hurried || !dist__job_begin(job)) return;
     job->hurried = true;
     atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
-    if (dist__thread_start(&thread, hurried_thread, job, dist__record_affinity()))
-        begin_hurried(job);
+    if (dist__thread_start(&thread, hurried_thread, job, dist__record_affinity())) run_hurried(job);
     else pthread_detach(thread);
 }
 

@@ -74,6 +74,7 @@ dist_status dist__flow_open(struct dist__flow *f) {
     if (status) return status;
     unsigned workers = f->pool ? dist_pool_workers(f->pool) : 1;
     if (f->opts->workers && f->opts->workers < workers) workers = f->opts->workers;
+    if (f->opts->pool && f->opts->workers) f->quota.most = f->opts->workers;
     f->stats.workers = workers;
     pthread_mutex_init(&f->asking, NULL);
     if (make_lanes(f, workers ? workers : 1)) return DIST_OK;
@@ -171,7 +172,12 @@ dist_job *dist__flow_start(struct dist__flow *f, const struct dist__lane *lane) 
                                 .first = lane->first};
     dist_opts opts = group_opts(f, lane);
     if (f->result_size) memset(lane->results, 0, lane->count * f->result_size);
-    return dist__job_start(&batch, f->backend, &opts);
+    opts.deferred = f->quota.most > 0;
+    dist_job *job = dist__job_start(&batch, f->backend, &opts);
+    if (!job || !opts.deferred) return job;
+    job->quota = &f->quota;
+    if (dist_job_start(job)) dist_job_finish(&job);
+    return job;
 }
 
 void dist__flow_began(struct dist__flow *f, struct dist__lane *lane, dist_job *job) {

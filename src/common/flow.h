@@ -4,6 +4,7 @@
 #define DIST_COMMON_FLOW_H
 
 #include "backend.h"
+#include "pool.h"
 
 #include <pthread.h>
 
@@ -17,7 +18,8 @@ struct dist__lane {
 struct dist__flow {
     const dist_opts *opts;
     const struct dist__backend *backend;
-    dist_pool *pool, *own; /* NULL, both: INLINE without one; own: opened here */
+    dist_pool *pool, *own;    /* NULL, both: INLINE without one; own: opened here */
+    struct dist__quota quota; /* of its jobs in a pool that is not its own; most 0: none */
     dist_fn fn;
     size_t item_size, result_size;
     dist_job *job; /* that all this is; NULL: a stream */

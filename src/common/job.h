@@ -39,9 +39,11 @@ struct dist_job {
     struct dist__errand errand;      /* in a backend's hands once it is queued */
     struct dist_job *before, *after; /* in its pool's list, while `queued`; under the pool's lock */
     bool queued;
-    _Atomic(uint64_t) turn;       /* see pool_turn in backend.h */
-    _Atomic(uint32_t) refs;       /* the caller's and the errand's [refs] */
-    _Atomic(uint32_t) cancel;     /* asked for */
+    _Atomic(uint64_t) turn;    /* see pool_turn in backend.h */
+    bool counted;              /* in its quota: it has begun, and not ended; under the same lock */
+    struct dist__quota *quota; /* of a stream's, or NULL; set before it is started */
+    _Atomic(uint32_t) refs;    /* the caller's and the errand's [refs] */
+    _Atomic(uint32_t) cancel;  /* asked for */
     const struct dist_job *below; /* that the thread which runs it was running, too */
     pid_t maker;
     const dist_task *tasks; /* of a par, as the caller gave them */
@@ -98,7 +100,7 @@ void dist__job_drop(struct dist_job *job);
 
 /* For async.c and await.c. */
 enum dist__phase dist__job_phase(const struct dist_job *job);
-bool dist__job_begin(struct dist_job *job); /* moves it to UNDER_WAY; false: somebody else has */
+bool dist__job_begin(struct dist_job *job); /* moves it to UNDER_WAY; false: it is not to be */
 void dist__job_run_here(struct dist_job *job);
 void dist__job_unref(struct dist_job *job);
 

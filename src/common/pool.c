@@ -149,12 +149,26 @@ static void unlink_job(struct dist_pool *pool, struct dist_job *job) {
     pthread_cond_broadcast(&pool->changed);
 }
 
+static bool may_begin(const struct dist_job *job) {
+    return !job->quota || job->quota->running < job->quota->most;
+}
+
+/* It begins: takes it off the list. */
+static void unlink_begun(struct dist_pool *pool, struct dist_job *job) {
+    unlink_job(pool, job);
+    if (!job->quota) return;
+    job->quota->running++;
+    job->counted = true;
+}
+
 /* Begins as many jobs as may run: with n workers, n. Unlocks. */
 static void begin_and_unlock(struct dist_pool *pool) {
     struct dist_job *begun = NULL, **end = &begun;
-    while (pool->first && pool->foremen < pool->workers) {
-        struct dist_job *job = pool->first;
-        unlink_job(pool, job);
+    for (struct dist_job *job = pool->first, *next; job && pool->foremen < pool->workers;
+         job = next) {
+        next = job->after;
+        if (!may_begin(job)) continue;
+        unlink_begun(pool, job);
         pool->foremen++;
         *end = job;
         end = &job->after;
@@ -216,6 +230,26 @@ bool dist__pool_unqueue(struct dist_pool *pool, struct dist_job *job) {
     else pthread_cond_broadcast(&pool->changed); /* it may wait for room */
     pthread_mutex_unlock(&pool->lock);
     return queued;
+}
+
+bool dist__pool_take(struct dist_pool *pool, struct dist_job *job, bool *listed) {
+    *listed = false;
+    if (dist__job_phase(job) != DIST__QUEUED) return false;
+    pthread_mutex_lock(&pool->lock);
+    bool mine = (!job->queued || may_begin(job)) &&
+                dist__phase_move(&job->phase, DIST__QUEUED, DIST__UNDER_WAY);
+    *listed = mine && job->queued;
+    if (*listed) unlink_begun(pool, job);
+    else if (mine) pthread_cond_broadcast(&pool->changed); /* it may wait for room */
+    pthread_mutex_unlock(&pool->lock);
+    return mine;
+}
+
+void dist__pool_give_back(struct dist_pool *pool, struct dist_job *job) {
+    pthread_mutex_lock(&pool->lock);
+    if (job->counted) job->quota->running--;
+    job->counted = false;
+    begin_and_unlock(pool);
 }
 
 void dist__pool_next(struct dist_pool *pool) {

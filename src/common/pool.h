@@ -26,6 +26,11 @@ struct dist__guest {
     struct dist__guest *next;
 };
 
+/* Of jobs that may have fewer workers than their pool has; under the pool's lock. */
+struct dist__quota {
+    unsigned most, running;
+};
+
 enum dist__pool_phase { DIST__POOL_OPEN, DIST__POOL_CLOSED, DIST__POOL_TERMINATED };
 
 struct dist_pool {
@@ -86,9 +91,15 @@ void dist__pool_leaves_stage(struct dist_pool *pool, struct dist__guest *guest);
  * the pool refers to the job until it is taken off; else it was refused, or cancelled meanwhile. */
 dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job, bool *listed);
 
-/* Somebody else has begun it, or it is cancelled. True: it was in the list, and the reference is
- * the caller's now. */
+/* It is cancelled. True: it was in the list, and the reference is the caller's now. */
 bool dist__pool_unqueue(struct dist_pool *pool, struct dist_job *job);
+
+/* Moves it to UNDER_WAY, for somebody else than the pool. False: it was begun before, or is not to
+ * begin yet, by its quota. *listed: it was in the list, and the reference is the caller's now. */
+bool dist__pool_take(struct dist_pool *pool, struct dist_job *job, bool *listed);
+
+/* A job with a quota has run: before others see that it has ended. */
+void dist__pool_give_back(struct dist_pool *pool, struct dist_job *job);
 
 /* A thread has done with a job that it was given: the next may begin. */
 void dist__pool_next(struct dist_pool *pool);

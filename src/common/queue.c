@@ -16,7 +16,8 @@ enum {
 
 static const uint64_t LOOK_NS =
                           50000000, /* between two looks for what a dead process left undone */
-    ASK_NS = 10000000;              /* between two questions whether the task is to return */
+    ASK_NS = 10000000,              /* before the first question whether the task is to return; */
+    ASK_MOST_NS = 80000000;         /* between two of them, when it has waited for long */
 
 /* Which process this is, counted in forks from the first one: a queue that it can see was opened by
  * itself or by an ancestor, so no two of them have the same number. Written where there is only one
@@ -216,17 +217,18 @@ static uint64_t earlier(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static dist_status wait_until(const struct want *want, uint64_t limit) {
     bool asks = is_in_task(), signal = false;
-    for (;;) {
+    for (uint64_t ask = ASK_NS;; ask = earlier(2 * ask, ASK_MOST_NS)) {
         uint64_t until = limit;
         if (want->queue->shared) until = earlier(until, dist__now_ns() + LOOK_NS);
-        if (asks) until = earlier(until, dist__now_ns() + ASK_NS);
+        if (asks) until = earlier(until, dist__now_ns() + ask);
         dist_status status = sleep_once(want, until, &signal);
         if (!is_vain(want, status)) {
             /* somebody may have been told of more than this, when it could not be seen yet */
             if (signal && want->may(want->queue)) tell(want->queue, want->events, false);
             return status;
         }
-        if (signal && status == DIST_PENDING) tell(want->queue, want->events, false); /* unused */
+        /* it could not look: another may */
+        if (signal && status == DIST_PENDING) tell(want->queue, want->events, false);
         if (limit != UINT64_MAX && dist__now_ns() >= limit) return want->vain;
         if (asks && dist_cancelled()) return DIST_CANCELLED;
     }

@@ -42,7 +42,7 @@ static dist_queue *open_queue(size_t capacity, bool priority) {
 
 /* ------------------------------------------------------------------ at random moments */
 
-enum { PRODUCERS = 3, CONSUMERS = 3, EACH_MOST = 1 << 18 };
+enum { PRODUCERS = 3, CONSUMERS = 3, EACH_MOST = 1 << 21 };
 
 static struct {
     dist_queue *queue;
@@ -308,6 +308,49 @@ static void at_each_instruction(void) {
     for (size_t k = 0; k < N(deeds); k++) die_at_each_instruction(&deeds[k]);
 }
 
+/* Waits in a child for what the victim makes: an item, or room. */
+static pid_t start_waiter(dist_queue *queue, bool for_item) {
+    struct item item = item_of(1);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0)
+        _exit((for_item ? dist_queue_get(queue, &item, DIST_FOREVER)
+                        : dist_queue_put(queue, &item, DIST_FOREVER)) != DIST_OK);
+    nap(0.001); /* it falls asleep */
+    return pid;
+}
+
+/* A queue of one item, so that one look tells whether the victim has done it. Then the waiter must
+ * notice; else it is told now. */
+static bool dies_before_it_wakes(const struct deed *deed, long steps) {
+    struct item item = item_of(2);
+    pid_t child;
+    bool puts = deed->puts;
+    dist_queue *queue = open_queue(1, false);
+    if (!puts) CHECK(dist_queue_put(queue, &item, 0) == DIST_OK);
+    pid_t waiter = start_waiter(queue, puts);
+    bool under_way = step_into(queue, deed, steps, &child);
+    if (under_way) end_child(child);
+    dist_status status = puts ? dist_queue_put(queue, &item, 0) : dist_queue_get(queue, &item, 0);
+    CHECK(status == DIST_OK || status == (puts ? DIST_FULL : DIST_EMPTY));
+    CHECK(gone(waiter, SANITIZED ? 30 : 10));
+    check_end(waiter, false);
+    dist_queue_free(&queue);
+    return under_way;
+}
+
+static void before_it_wakes(void) {
+    warm_up();
+    for (size_t k = 0; k < N(deeds); k++) {
+        if (deeds[k].act != put && deeds[k].act != get) continue;
+        if (deeds[k].priority || deeds[k].held != (size_t)deeds[k].gets) continue;
+        long steps = random_below(4), deaths = 0;
+        while (dies_before_it_wakes(&deeds[k], steps)) steps += stride(), deaths++;
+        printf("%s %ld, ", deeds[k].what, deaths);
+        fflush(stdout);
+    }
+}
+
 /* It stands still in the middle: others may not get what they want, but they come back. */
 static void stopped_in_the_middle(void) {
     const struct deed *deed = &deeds[0];
@@ -340,6 +383,7 @@ static const struct fault_case cases[] = {
     {"those who share a wide queue are", a_wide_queue, 60},
     {"those who share a queue with priorities are", a_queue_with_priorities, 60},
     {"one is killed at each instruction", at_each_instruction, 300},
+    {"one is killed before it wakes another", before_it_wakes, 120},
     {"one is stopped in the middle of a put", stopped_in_the_middle, 60},
 };
 
