@@ -39,28 +39,6 @@ bool dist__pool_is_inside(struct dist_pool *pool) {
     return inside;
 }
 
-/* Jobs that wait, or would have to, are in the list: nothing passes them by. */
-bool dist__pool_begin_single(struct dist_pool *pool, bool is_job) {
-    if (pool->process != dist__process_number()) return false;
-    pthread_mutex_lock(&pool->lock);
-    bool open = pool->phase == DIST__POOL_OPEN;
-    if (is_job)
-        open = open && !pool->first && !pool->opts.max_pending && pool->foremen < pool->workers;
-    pool->under_way += open;
-    pool->mailed +=
-        open && is_job; /* who sleeps until all has ended looks at it when the rest has */
-    pthread_mutex_unlock(&pool->lock);
-    return open;
-}
-
-void dist__pool_end_single(struct dist_pool *pool, bool is_job) {
-    pthread_mutex_lock(&pool->lock);
-    pool->mailed -= is_job;
-    pool->under_way--;
-    pthread_cond_broadcast(&pool->changed);
-    pthread_mutex_unlock(&pool->lock);
-}
-
 dist_status dist__pool_begin_call(struct dist_pool *pool) {
     dist_status refused = check(pool);
     if (refused) return refused;
@@ -390,17 +368,6 @@ static bool await_change(struct dist_pool *pool, uint64_t limit_ns) {
     return pthread_cond_timedwait(&pool->changed, &pool->lock, &limit) != ETIMEDOUT;
 }
 
-/* With the lock held: waits for jobs that went the short way. False: the time is up. */
-static bool sweep(struct dist_pool *pool, uint64_t limit_ns) {
-    pool->sweepers++; /* nobody frees the pool meanwhile */
-    pthread_mutex_unlock(&pool->lock);
-    bool in_time = pool->backend->pool_sweep(pool, limit_ns);
-    pthread_mutex_lock(&pool->lock);
-    pool->sweepers--;
-    pthread_cond_broadcast(&pool->changed);
-    return in_time;
-}
-
 /* With the lock held: waits until nothing is under way. */
 static dist_status await_idle(struct dist_pool *pool, uint64_t limit_ns) {
     if (is_inside(pool))
@@ -410,7 +377,7 @@ static dist_status await_idle(struct dist_pool *pool, uint64_t limit_ns) {
     dist__wait_begin(&wait, NULL, 1, limit_ns);
     wait.pool = pool;
     while (!status && (pool->under_way || pool->foremen || pool->ending || pool->sweepers)) {
-        if (pool->mailed) status = sweep(pool, limit_ns) ? DIST_OK : DIST_TIMEOUT;
+        if (pool->mailed) status = dist__pool_sweep(pool, limit_ns) ? DIST_OK : DIST_TIMEOUT;
         else if (dist__wait_is_vain(&wait)) status = dist__wait_refuse();
         else if (wait.look_ns) await_change(pool, wait.look_ns);
         else if (!await_change(pool, limit_ns)) status = DIST_TIMEOUT;

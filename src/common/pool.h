@@ -75,6 +75,9 @@ bool dist__pool_is_inside(struct dist_pool *pool);
 bool dist__pool_begin_single(struct dist_pool *pool, bool is_job);
 void dist__pool_end_single(struct dist_pool *pool, bool is_job);
 
+/* With the lock held: waits for the jobs among them. False: the time is up. */
+bool dist__pool_sweep(struct dist_pool *pool, uint64_t limit_ns);
+
 /* When it has ended: the last touch of the pool. */
 void dist__pool_end_call(struct dist_pool *pool);
 
