@@ -131,6 +131,8 @@ static enum work await_work(unsigned *slot, uint64_t *word, uint32_t *cell) {
         if (self.posted ? is_dismissed() : must_leave()) return NOTHING;
         enum work work = look_and_spin(slot, word, cell);
         if (work) return work;
+        if (self.posted) leave_if_orphan(); /* see must_leave */
+        self.posted = false;                /* that was some time ago */
         dist__bell_arm(asleep);
         become(DIST__ASLEEP);
         work = find_work(slot, word, cell);
