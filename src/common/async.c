@@ -62,12 +62,14 @@ static void conclude(struct dist_job *job, dist_status status) {
     if (status && job->opts.error) *job->opts.error = job->why;
 }
 
+static void tell_changes(struct dist_job *job) {
+    if (dist__changes_tell(&job->changes)) dist__futex_wake(&job->changes, INT_MAX, false);
+}
+
 static void publish(struct dist_job *job) {
-    dist__phase_end(&job->phase, DIST_OK); /* its own status says how */
-    dist__futex_wake(&job->phase, INT_MAX, false);
-    /* release: the end; pairs with [changes] */
-    atomic_fetch_add_explicit(&job->changes, 1, memory_order_release);
-    dist__futex_wake(&job->changes, INT_MAX, false);
+    bool waited = dist__phase_end(&job->phase, DIST_OK); /* its own status says how */
+    if (waited) dist__futex_wake(&job->phase, INT_MAX, false);
+    tell_changes(job);
     dist__tell_onlookers();
 }
 
@@ -322,9 +324,7 @@ void dist__job_observe(struct dist_job *job, struct dist__span items, const dist
         job->ended++;
     }
     pthread_mutex_unlock(&job->lock);
-    /* release: see above [changes] */
-    atomic_fetch_add_explicit(&job->changes, 1, memory_order_release);
-    dist__futex_wake(&job->changes, INT_MAX, false);
+    tell_changes(job);
 }
 
 /* ------------------------------------------------------------------ the handle */

@@ -85,12 +85,14 @@ static bool never_enough(const struct dist__helper *helper) {
 /* DIST_OK: it has ended. */
 static dist_status await_end(struct dist_job *job, uint64_t limit, struct dist__wait *wait) {
     bool helps = may_help(job, limit);
-    for (enum dist__phase phase; (phase = dist__job_phase(job)) != DIST__ENDED;) {
+    while (dist__job_phase(job) != DIST__ENDED) {
         if (helps && help(job, never_enough, NULL)) continue;
         if (dist__wait_is_vain(wait)) return dist__wait_refuse();
         int64_t left = nap(until(limit), helps);
         if (left == 0) return DIST_TIMEOUT;
-        dist__futex_wait(&job->phase, phase, dist__wait_nap(wait, left), false);
+        uint32_t word = dist__phase_await(&job->phase);
+        if (dist__phase_of(word) == DIST__ENDED) break;
+        dist__futex_wait(&job->phase, word, dist__wait_nap(wait, left), false);
     }
     return DIST_OK;
 }
@@ -189,8 +191,7 @@ static dist_status await_next(struct dist_job *job, dist_event *event, uint64_t 
     uint64_t begin = dist__now_ns() + BEGIN_NS;
     bool helps = may_help(job, limit);
     for (size_t index;;) {
-        /* acquire: pairs with [changes] */
-        uint32_t changes = atomic_load_explicit(&job->changes, memory_order_acquire);
+        uint32_t changes = dist__changes_look(&job->changes);
         enum dist__phase phase = dist__job_phase(job); /* at the end all items have been told of */
         if (next_ended(job, &index)) {
             fill_event(job, index, phase, event);
@@ -202,7 +203,7 @@ static dist_status await_next(struct dist_job *job, dist_event *event, uint64_t 
         if (dist__wait_is_vain(wait)) return dist__wait_refuse();
         int64_t left = until(queued ? begin : limit);
         if (left == 0 && !queued) return DIST_TIMEOUT;
-        if (left)
+        if (left && dist__changes_await(&job->changes, &changes))
             dist__futex_wait(&job->changes, changes, dist__wait_nap(wait, nap(left, helps)), false);
     }
 }

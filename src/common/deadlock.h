@@ -9,8 +9,8 @@
 struct dist__wait {
     dist_job *const *jobs; /* the end of one of them is enough, */
     size_t count;
-    bool of_item;                      /* or that of this item of the only one, */
-    size_t item;                       /* */
+    bool of_item;                      /* or that of an item of the only one, */
+    size_t item;                       /* which is this one */
     const struct dist_pool *pool;      /* or of all that runs in this pool */
     const struct dist__record *record; /* of the task that waits, and the jobs whose hooks do: */
     const struct dist_job *running;    /* none of them goes on before this wait has ended */

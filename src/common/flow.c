@@ -172,10 +172,11 @@ dist_job *dist__flow_start(struct dist__flow *f, const struct dist__lane *lane) 
                                 .first = lane->first};
     dist_opts opts = group_opts(f, lane);
     if (f->result_size) memset(lane->results, 0, lane->count * f->result_size);
-    opts.deferred = f->quota.most > 0;
+    opts.deferred = true;
     dist_job *job = dist__job_start(&batch, f->backend, &opts);
-    if (!job || !opts.deferred) return job;
-    job->quota = &f->quota;
+    if (!job) return NULL;
+    if (f->quota.most) job->quota = &f->quota;
+    if (!f->job) job->batch.stats = NULL; /* nobody will ask */
     if (dist_job_start(job)) dist_job_finish(&job);
     return job;
 }

@@ -62,7 +62,7 @@ struct dist_job {
     uint8_t *item;             /* for each, a dist__item_fate */
     size_t *order;             /* .unordered: items as they ended; else NULL */
     size_t ended;              /* how many have */
-    _Atomic(uint32_t) changes; /* a futex: items have ended [changes] */
+    _Atomic(uint32_t) changes; /* a futex: items have ended; see phase.h */
 
     /* Of whoever calls dist_job_next. */
     size_t delivered, failed;

@@ -33,6 +33,15 @@ uint64_t dist__now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+struct timespec dist__realtime_in(uint64_t ns) {
+    struct timespec time;
+    clock_gettime(CLOCK_REALTIME, &time);
+    ns += (uint64_t)time.tv_nsec;
+    time.tv_sec += (time_t)(ns / 1000000000);
+    time.tv_nsec = (long)(ns % 1000000000);
+    return time;
+}
+
 uint64_t dist__ticks_per_us(void) {
     enum { MEASURED_NS = 5000 };
     static _Atomic(uint64_t) measured;

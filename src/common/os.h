@@ -15,6 +15,9 @@
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t dist__now_ns(void);
 
+/* So long from now, in CLOCK_REALTIME. */
+struct timespec dist__realtime_in(uint64_t ns);
+
 /* Sleeps until that time. */
 void dist__sleep_until(uint64_t ns);
 

@@ -12,7 +12,7 @@
  * A thread that is about to sleep sets WAITED first; whoever ends the job reads the word with the
  * same operation that ends it, and so knows whether to wake anybody.
  *
- * The words of jobs that are no light ones have the phase alone. */
+ * The words of jobs that are no light ones have the phase and WAITED alone. */
 #ifndef DIST_COMMON_PHASE_H
 #define DIST_COMMON_PHASE_H
 
@@ -139,6 +139,37 @@ static inline uint32_t dist__phase_cancel(_Atomic(uint32_t) *word, bool running_
     } while (!atomic_compare_exchange_weak_explicit(word, &old, next, memory_order_acq_rel,
                                                     memory_order_relaxed));
     return old;
+}
+
+/* A number that grows when items of a job have ended, and whether somebody sleeps on it. */
+enum { DIST__CHANGE_WAITED = 1, DIST__CHANGE = 2 };
+
+/* Before the look at what may have changed. */
+static inline uint32_t dist__changes_look(const _Atomic(uint32_t) *changes) {
+    /* acquire: what has changed; pairs with [changes] */
+    return atomic_load_explicit(changes, memory_order_acquire);
+}
+
+/* Nothing has changed since then, as far as one can see. False: look again. True: sleep if the word
+ * is *seen, as it is now. */
+static inline bool dist__changes_await(_Atomic(uint32_t) *changes, uint32_t *seen) {
+    if (*seen & DIST__CHANGE_WAITED) return true;
+    /* relaxed, both: it says nothing; a change comes before, and it fails, or sees it */
+    if (!atomic_compare_exchange_strong_explicit(changes, seen, *seen | DIST__CHANGE_WAITED,
+                                                 memory_order_relaxed, memory_order_relaxed))
+        return false;
+    *seen |= DIST__CHANGE_WAITED;
+    return true;
+}
+
+/* What has changed was written. True: wake who sleeps. */
+static inline bool dist__changes_tell(_Atomic(uint32_t) *changes) {
+    /* release: what has changed; pairs with [changes] */
+    uint32_t old = atomic_fetch_add_explicit(changes, DIST__CHANGE, memory_order_release);
+    if (!(old & DIST__CHANGE_WAITED)) return false;
+    /* relaxed: who sleeps is woken; who is about to finds another word, or is woken, too */
+    atomic_fetch_and_explicit(changes, ~(uint32_t)DIST__CHANGE_WAITED, memory_order_relaxed);
+    return true;
 }
 
 /* Those who wait for whichever of several jobs ends first. While there are none, the end of a job

@@ -115,24 +115,26 @@ static void bury(struct nursery *n, unsigned k, const siginfo_t *info) {
     child->earliest_ns = dist__now_ns() + pause_ms * 1000000;
 }
 
-/* True: some live. */
-static bool bury_all(struct nursery *n) {
-    bool any = false;
+static bool has_children(const struct nursery *n) {
+    unsigned k = 0;
+    while (k < n->staff->room && !n->child[k].pid) k++;
+    return k < n->staff->room;
+}
+
+static void bury_all(struct nursery *n) {
     for (unsigned k = 0; k < n->staff->room; k++) {
         siginfo_t info = {.si_pid = 0};
         if (!n->child[k].pid) continue;
         if (!waitid(P_PID, (id_t)n->child[k].pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
             info.si_pid)
             bury(n, k, &info);
-        any |= n->child[k].pid != 0;
     }
-    return any;
 }
 
 _Noreturn static void end(struct nursery *n) {
     for (unsigned k = 0; k < n->staff->room; k++)
         if (n->child[k].pid) kill(n->child[k].pid, SIGKILL);
-    while (bury_all(n)) poll(NULL, 0, 1);
+    for (bury_all(n); has_children(n); bury_all(n)) poll(NULL, 0, 1);
     _exit(0);
 }
 
@@ -225,9 +227,10 @@ _Noreturn void dist__nursery_main(struct dist__staff *staff, pid_t host, int lin
     if (!n.child) _exit(1);
     for (unsigned k = 0; k < staff->room; k++) succeed(&n, k);
     for (;;) {
-        bool any = bury_all(&n);
+        bury_all(&n);
         int timeout_ms = enforce_mail(&n, fill(&n));
-        if (is_closing(&n) && !any) end(&n);
+        /* those who were just born may have worked, and have their worker_exit before them */
+        if (is_closing(&n) && !has_children(&n)) end(&n);
         if (is_closing(&n)) wake_all(&n);
         if (sleep_until_needed(&n, timeout_ms)) end(&n);
     }

@@ -19,6 +19,7 @@ enum {
     WAKES = 2,                /* of each thread that finds work, so that waking spreads as a tree */
     SPINS_PER_LOOK = 32
 };
+static const uint64_t SLOW_NS = 5000000000; /* for threads that only have to leave */
 
 struct dist__thread {
     struct dist__deque deque;
@@ -384,13 +385,21 @@ static void send_away(bool joins) {
     }
 }
 
-/* Waits for those that were sent away until a time of CLOCK_REALTIME. Those that are still busy
- * then are joined when their object is wanted again. */
-static void join_those_sent(const struct timespec *limit) {
+/* With nobody busy all are on their way out, and only the machine may be slow. */
+static bool join(pthread_t handle, const struct timespec *limit) {
+    if (pthread_timedjoin_np(handle, NULL, limit) == 0) return true;
+    struct timespec slow = dist__realtime_in(SLOW_NS);
+    return load_int(&pool.busy) == 0 && pthread_timedjoin_np(handle, NULL, &slow) == 0;
+}
+
+/* Waits for those that were sent away. Those that are still busy then are joined when their object
+ * is wanted again. */
+static void join_those_sent(uint64_t grace_ns) {
+    struct timespec limit = dist__realtime_in(grace_ns);
     for (unsigned i = 0; i < thread_count(); i++) {
         struct dist__thread *thread = pool.thread[i];
         if (!thread->joining) continue; /* only this thread, with the shutdown lock, changes it */
-        bool joined = pthread_timedjoin_np(thread->handle, NULL, limit) == 0;
+        bool joined = join(thread->handle, &limit);
         pthread_mutex_lock(&pool.lock);
         thread->joining = false;
         if (joined) thread->present = false;
@@ -425,13 +434,8 @@ static void drop_leftovers(void) {
 
 /* Stops all threads that are idle, and, when they are, the others. */
 static void stop_threads(uint64_t grace_ns) {
-    struct timespec limit;
-    clock_gettime(CLOCK_REALTIME, &limit);
-    grace_ns += (uint64_t)limit.tv_nsec;
-    limit.tv_sec += (time_t)(grace_ns / 1000000000);
-    limit.tv_nsec = (long)(grace_ns % 1000000000);
     send_away(true);
-    join_those_sent(&limit);
+    join_those_sent(grace_ns);
     pthread_mutex_lock(&pool.lock);
     free_threads();
     pthread_mutex_unlock(&pool.lock);
