@@ -210,12 +210,6 @@ CASE_ON("G-07", an_abandoned_call_returns_when_it_is_cancelled, ON_THREAD, 30) {
     }
 }
 
-static int square(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item * *(const int *)item;
-    return 0;
-}
-
 static void check_calls(void) {
     static const unsigned workers[] = {1, 2, 0, 8};
     for (size_t k = 0; k < N(workers); k++) {

@@ -50,6 +50,11 @@ static inline unsigned runs_of_all(struct scene *scene) {
     return runs;
 }
 
+/* Of small jobs. Sanitizers and processes take much longer. */
+static inline unsigned so_many(unsigned n) {
+    return X == DIST_PROCESS ? rounds(n / 500, 50) : SANITIZED ? n / 20 : n;
+}
+
 /* As call_kind, but it goes on by itself. One PAR at a time. */
 static inline dist_job *go(enum kind kind, dist_fn task, size_t n, int *out,
                            const dist_opts *opts) {

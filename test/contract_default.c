@@ -157,12 +157,6 @@ CASE_ON("M-02", the_version_is_told, ON_INLINE, 20) {
 
 /* The executors' own forms of the calls. */
 
-static int square(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item * *(const int *)item;
-    return 0;
-}
-
 static int chunk_square(void *results, const void *items, size_t n, void *ctx) {
     for (size_t i = 0; i < n; i++) square((int *)results + i, (const int *)items + i, ctx);
     return 0;

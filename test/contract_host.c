@@ -16,12 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int square(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item * *(const int *)item;
-    return 0;
-}
-
 static int crash_at_seven(void *result, const void *item, void *ctx) {
     if (*(const int *)item == 7) raise(SIGKILL);
     return square(result, item, ctx);

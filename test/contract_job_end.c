@@ -12,12 +12,6 @@
 
 enum { ITEMS = 20 };
 
-static int square(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item * *(const int *)item;
-    return 0;
-}
-
 /* Sanitizers do not survive a fork in the middle of threads: what they lock stays locked. */
 static bool may_fork(void) { return !SANITIZED || X == DIST_INLINE; }
 

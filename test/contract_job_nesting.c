@@ -8,12 +8,6 @@
 
 static const dist_executor all[] = {DIST_INLINE, DIST_THREAD, DIST_PROCESS};
 
-static int square(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item * *(const int *)item;
-    return 0;
-}
-
 static int sum_of_squares(int n) { return (n - 1) * n * (2 * n - 1) / 6; }
 
 /* Sanitizers do not survive a fork beside threads that allocate: what they lock stays locked. */

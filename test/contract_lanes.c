@@ -7,17 +7,6 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-static int square(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item * *(const int *)item;
-    return 0;
-}
-
-/* Sanitizers and processes take much longer. */
-static unsigned many(unsigned n) {
-    return X == DIST_PROCESS ? rounds(n / 500, 50) : SANITIZED ? n / 20 : n;
-}
-
 /* ------------------------------------------------------------------ from threads */
 
 struct submitter {
@@ -49,7 +38,7 @@ static void *finish_all(void *arg) {
 CASE_ON("P-47", small_jobs_outlive_the_threads_that_made_them, ON_ALL, 120) {
     enum { THREADS = 8 };
     struct submitter submitters[THREADS];
-    unsigned n = many(20000);
+    unsigned n = so_many(20000);
     for (unsigned round = 0; again(round, rounds(5, 2)); round++) {
         for (unsigned t = 0; t < THREADS; t++) {
             submitters[t] = (struct submitter){

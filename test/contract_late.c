@@ -385,7 +385,7 @@ CASE("P-32", items_that_are_handed_out_together_have_a_limit_each) {
     trace->polls = false;
     for (size_t i = 0; i < 10; i++) trace->sleeps[i] = 0.15;
     assert_int_equal(dist_map(step, numbers(), 10, out, .executor = X, .workers = 1, .chunk = 10,
-                              .ctx = trace, .task_timeout = AMPLE),
+                              .ctx = trace, .task_timeout = 1.2), /* together they take 1.5 s */
                      DIST_OK);
     for (int i = 0; i < 10; i++) assert_int_equal(out[i], 10 * i);
 }

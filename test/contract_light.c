@@ -8,17 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int square(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item * *(const int *)item;
-    return 0;
-}
-
-/* Sanitizers and processes take much longer. */
-static unsigned many(unsigned n) {
-    return X == DIST_PROCESS ? rounds(n / 500, 50) : SANITIZED ? n / 20 : n;
-}
-
 static uint32_t *shuffled(unsigned n) {
     uint32_t random = random_seed(), *order = malloc(n * sizeof *order);
     for (unsigned k = 0; k < n; k++) order[k] = k;
@@ -37,7 +26,7 @@ CASE_ON("P-41", a_hundred_thousand_jobs_are_freed_in_any_order, ON_ALL, 120) {
     enum { MOST = 100000 };
     static dist_job *jobs[MOST];
     static int in[MOST], out[MOST];
-    unsigned n = many(MOST);
+    unsigned n = so_many(MOST);
     uint32_t *order = shuffled(n);
     for (enum orders how = 0; how < ORDERS; how++) {
         for (unsigned k = 0; k < n; k++) {

@@ -10,13 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static int square(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    int x = *(const int *)item;
-    *(int *)result = x * x;
-    return 0;
-}
-
 CASE("P-01", map_returns_results_in_item_order) {
     int out[PRIME];
     assert_int_equal(dist_map(square, numbers(), PRIME, out, .executor = X), DIST_OK);

@@ -5,13 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-static int square(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    int x = *(const int *)item;
-    *(int *)result = x * x;
-    return 0;
-}
-
 static int half(void *result, const void *item, void *ctx) {
     (void)ctx;
     *(double *)result = *(const double *)item / 2;

@@ -19,7 +19,7 @@ struct board { /* in memory that workers share */
 static int out[TASKS], priority[TASKS];
 static unsigned order[TASKS];    /* indices, as they should start */
 static unsigned position[TASKS]; /* and where each stands */
-static char name[TASKS][16];
+static char name[TASKS][24];
 static dist_task tasks[TASKS];
 
 static int ten_times(void *result, const void *item, void *ctx) {

@@ -33,7 +33,7 @@ static void clear_board(void) {
     }
 }
 
-static int square(void *result, const void *item, void *ctx) {
+static int square_and_count(void *result, const void *item, void *ctx) {
     int i = *(const int *)item;
     (void)ctx;
     count(&board->runs[i]);
@@ -46,7 +46,7 @@ static int square(void *result, const void *item, void *ctx) {
 static void check_pool(dist_pool *pool) {
     int out[PRIME];
     clear_board();
-    assert_int_equal(dist_map(square, numbers(), PRIME, out, .pool = pool), DIST_OK);
+    assert_int_equal(dist_map(square_and_count, numbers(), PRIME, out, .pool = pool), DIST_OK);
     for (int i = 0; i < PRIME; i++) {
         assert_int_equal(out[i], i * i);
         assert_int_equal(counted(&board->runs[i]), 1);
@@ -71,7 +71,7 @@ CASE_ON("M-04", six_tasks_are_six_processes, ON_PROCESS, 20) {
         int out[6];
         clear_board();
         dist_pool *pool = dist_pool_open(.executor = X, .workers = workers, .tasks_per_worker = 1);
-        assert_int_equal(dist_map(square, numbers(), 6, out, .pool = pool), DIST_OK);
+        assert_int_equal(dist_map(square_and_count, numbers(), 6, out, .pool = pool), DIST_OK);
         assert_int_equal(different_pids(6), 6);
         for (int i = 0; i < 6; i++) assert_int_equal(out[i], i * i);
         dist_pool_free(&pool);
@@ -83,7 +83,7 @@ CASE_ON("M-04", tasks_are_counted_over_calls, ON_PROCESS, 20) {
     clear_board();
     dist_pool *pool = dist_pool_open(.executor = X, .workers = 1, .tasks_per_worker = 4);
     for (int i = 0; i < 12; i += 2)
-        assert_int_equal(dist_map(square, numbers() + i, 2, out, .pool = pool), DIST_OK);
+        assert_int_equal(dist_map(square_and_count, numbers() + i, 2, out, .pool = pool), DIST_OK);
     assert_int_equal(different_pids(12), 3);
     for (int i = 0; i < 12; i += 4)
         for (int k = 1; k < 4; k++) assert_true(board->pid[i] == board->pid[i + k]);
@@ -91,7 +91,7 @@ CASE_ON("M-04", tasks_are_counted_over_calls, ON_PROCESS, 20) {
 }
 
 static int crash_or_fail(void *result, const void *item, void *ctx) {
-    int i = *(const int *)item, failed = square(result, item, ctx);
+    int i = *(const int *)item, failed = square_and_count(result, item, ctx);
     if (i % 10 == 3 && dist_attempt() == 1) raise(SIGKILL);
     if (i % 10 == 6 && dist_attempt() < 3) return dist_fail(7, "not yet");
     return failed;
@@ -134,7 +134,7 @@ static int grow(void *result, const void *item, void *ctx) {
         if (!kept) return 1;
         memset(kept, 1, 64 << 20);
     }
-    return square(result, item, ctx);
+    return square_and_count(result, item, ctx);
 }
 
 CASE_ON("M-04", a_worker_that_has_grown_is_replaced, ON_PROCESS, 20) {
@@ -156,7 +156,7 @@ static volatile int zero;
 
 static int die_as_told(void *result, const void *item, void *ctx) {
     int i = *(const int *)item;
-    if (i != 41) return square(result, item, NULL);
+    if (i != 41) return square_and_count(result, item, NULL);
     memset(result, 0x55, sizeof(int)); /* half written */
     switch (*(const int *)ctx) {
     case 0: raise(SIGKILL); break;

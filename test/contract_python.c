@@ -48,14 +48,15 @@ CASE("F-05", several_lists_are_one_array_of_structs) {
     assert_int_equal(out[3], 77);
 }
 
-static int square(int x) { return x * x; }
-DIST_FN1(int, square, int)
+static int squared(int x) { return x * x; }
+DIST_FN1(int, squared, int)
 
 CASE("D-16", a_part_of_an_array_is_a_list_too) {
     int out[101];
     memset(out, -1, sizeof out);
-    assert_int_equal(dist_map(square_task, numbers() + 10, 20, out + 30, .executor = X), DIST_OK);
-    for (int i = 0; i < 101; i++) assert_int_equal(out[i], i < 30 || i >= 50 ? -1 : square(i - 20));
+    assert_int_equal(dist_map(squared_task, numbers() + 10, 20, out + 30, .executor = X), DIST_OK);
+    for (int i = 0; i < 101; i++)
+        assert_int_equal(out[i], i < 30 || i >= 50 ? -1 : squared(i - 20));
 }
 
 /* Who ran each item, and when. */

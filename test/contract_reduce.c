@@ -184,9 +184,11 @@ static int add_the_third_time(void *acc, const void *items, size_t n, void *ctx)
 CASE("G-19", retries_and_crashes_do_not_change_a_sum) {
     for (size_t w = 0; w < N(worker_counts); w++) {
         double sum = 0;
-        assert_int_equal(dist_reduce(add_the_third_time, add_sums, wild_numbers(), NUMBERS, &sum,
-                                     .executor = X, .workers = worker_counts[w], .retries = 2),
-                         DIST_OK);
+        dist_status status =
+            dist_reduce(add_the_third_time, add_sums, wild_numbers(), NUMBERS, &sum, .executor = X,
+                        .workers = worker_counts[w], .retries = 2);
+        if (status) print_message("%u workers: %s\n", worker_counts[w], dist_last_error()->message);
+        assert_int_equal(status, DIST_OK);
         assert_same_bytes(sum, sum_of(NUMBERS, 98));
     }
 }

@@ -234,3 +234,9 @@ static size_t statm(bool resident) {
 
 size_t resident_bytes(void) { return statm(true); }
 size_t mapped_bytes(void) { return statm(false); }
+
+int square(void *result, const void *item, void *ctx) {
+    (void)ctx;
+    *(int *)result = *(const int *)item * *(const int *)item;
+    return 0;
+}

@@ -77,4 +77,7 @@ size_t output_of(void (*body)(void *arg), void *arg, char text[OUTPUT_SIZE], int
 enum { PRIME = 1009 };
 const int *numbers(void);
 
+/* A task: from an int to an int. */
+int square(void *result, const void *item, void *ctx);
+
 #endif

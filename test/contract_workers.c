@@ -241,12 +241,6 @@ CASE("P-60", shutdown_inside_a_task_lets_the_call_end) {
     assert_int_equal(threads_down_to(threads), threads);
 }
 
-static int square(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item * *(const int *)item;
-    return 0;
-}
-
 CASE_ON("G-09", a_thousand_calls_leave_nothing, ON_ALL, 60) {
     unsigned threads = threads_before(), files = entries("fd");
     int out[20];

@@ -31,6 +31,11 @@ static bool move(struct dist_job *job, uint32_t from, uint32_t to) {
 
 /* ------------------------------------------------------------------ its life */
 
+void dist__job_ref(struct dist_job *job) {
+    /* relaxed: somebody has one [refs] */
+    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed);
+}
+
 void dist__job_unref(struct dist_job *job) {
     /* acq_rel: all others have done with it [refs] */
     if (atomic_fetch_sub_explicit(&job->refs, 1, memory_order_acq_rel) > 1) return;
@@ -120,8 +125,10 @@ static void conclude_unrun(struct dist_job *job) {
 }
 
 static void end_unrun(struct dist_job *job) {
+    dist__job_ref(job);
     conclude_unrun(job);
     end(job);
+    dist__job_unref(job);
 }
 
 bool dist__job_begin(struct dist_job *job) {
@@ -196,7 +203,7 @@ static dist_status submit_stage(struct dist_job *job) {
 /* From QUEUED on, the job may be over at any time. */
 static dist_status submit(struct dist_job *job) {
     struct dist_pool *pool = job->batch.pool;
-    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
+    dist__job_ref(job);
     if (job->stage) return submit_stage(job);
     if (!pool) {
         dist__job_submit(job);
@@ -222,7 +229,9 @@ static dist_status start(struct dist_job *job) {
     if (!move(job, DIST__NEW, here ? DIST__UNDER_WAY : DIST__QUEUED)) {
         if (pool) dist__pool_end_call(pool);
     } else if (here) {
+        dist__job_ref(job);
         dist__job_run_here(job);
+        dist__job_unref(job);
     } else {
         status = submit(job);
     }
@@ -355,8 +364,10 @@ dist_status dist_job_cancel(dist_job *job, bool running_too) {
     if (dist__is_light(job)) return dist__light_cancel(dist__light_of(job), running_too);
     if (dist__job_phase(job) != DIST__ENDED && is_foreign(job)) return dist__job_refuse_foreign();
     if (move(job, DIST__NEW, DIST__UNDER_WAY)) { /* it never counted in its pool */
+        dist__job_ref(job);
         conclude_unrun(job);
         publish(job);
+        dist__job_unref(job);
         return DIST_OK;
     }
     if (take_unrun(job)) {

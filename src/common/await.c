@@ -135,7 +135,7 @@ static void hurry(struct dist_job *job) {
     }
     if (job->hurried || !dist__job_begin(job)) return;
     job->hurried = true;
-    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* this thread has one */
+    dist__job_ref(job);
     if (dist__thread_start(&thread, hurried_thread, job, dist__record_affinity())) run_hurried(job);
     else pthread_detach(thread);
 }

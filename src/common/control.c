@@ -445,8 +445,7 @@ int dist__control_sleep(struct dist__control *control, struct pollfd *polled, nf
     /* a task, or another thread of the host, may have closed the bell */
     bool capped = control->rings && ns > MOST_NS;
     if (capped) ns = MOST_NS;
-    struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000),
-                             .tv_nsec = (long)(ns % 1000000000)};
+    struct timespec limit = dist__timespec(ns);
     int ready =
         ppoll(polled, count + DIST__CONTROL_FDS,
               next == UINT64_MAX && !deaf && !capped && !control->more ? NULL : &limit, NULL);

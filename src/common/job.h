@@ -102,6 +102,10 @@ void dist__job_drop(struct dist_job *job);
 enum dist__phase dist__job_phase(const struct dist_job *job);
 bool dist__job_begin(struct dist_job *job); /* moves it to UNDER_WAY; false: it is not to be */
 void dist__job_run_here(struct dist_job *job);
+
+/* From its end on, whoever has waited for a job may give it up: who goes on with it refers to it.
+ */
+void dist__job_ref(struct dist_job *job);
 void dist__job_unref(struct dist_job *job);
 
 /* The job that this thread runs, or whose hook it is in; `below` leads to others. NULL: none. */

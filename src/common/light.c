@@ -26,21 +26,10 @@ static const struct dist__light_end unknown_end = {
     .item = {.status = DIST_NOMEM, .message = "no memory to keep how it ended"},
     .why = {.status = DIST_NOMEM, .message = "no memory to keep 1 failure"}};
 
-/* Which process this is, counted in forks from the first one: all jobs that it can see were made by
- * itself or by its ancestors, so no two of them have the same number. Written where there is only
- * one thread. */
-static uint32_t process;
+/* Of a job's word. */
+static uint32_t maker(void) { return dist__process % DIST__MAKERS; }
 
-uint32_t dist__process_number(void) { return process; }
-
-static void forget(void) {
-    process = (process + 1) % DIST__MAKERS;
-    dist__onlookers_forget();
-}
-
-__attribute__((constructor)) static void enter(void) { pthread_atfork(NULL, NULL, forget); }
-
-static bool is_foreign(uint32_t word) { return word >> DIST__MAKER_AT != process; }
+static bool is_foreign(uint32_t word) { return word >> DIST__MAKER_AT != maker(); }
 
 /* The lanes that all light jobs are in: there is one backend that has any. */
 static const struct dist__lanes *lanes(void) {
@@ -266,7 +255,7 @@ dist_job *dist__light_start(const struct dist__backend *backend, dist_fn fn, con
     if (!backend->lanes || result_size > UINT32_MAX || (caller && caller->arena)) return NULL;
     struct dist__light *light = backend->lanes->get();
     if (!light) return NULL;
-    uint32_t word = DIST__LIGHT | process << DIST__MAKER_AT;
+    uint32_t word = DIST__LIGHT | maker() << DIST__MAKER_AT;
     word |= opts->deferred ? DIST__NEW : DIST__QUEUED | DIST__IN_LANE;
     if (opts->silent) word |= DIST__SILENT;
     if (opts->in_place) word |= DIST__IN_PLACE;
@@ -286,7 +275,7 @@ dist_job *dist__light_start(const struct dist__backend *backend, dist_fn fn, con
 dist_job *dist__mail_start(const struct dist__single *single) {
     const struct dist__post *post = single->opts->pool->backend->post;
     if (!post) return NULL;
-    uint32_t bits = DIST__LIGHT | DIST__MAIL | process << DIST__MAKER_AT;
+    uint32_t bits = DIST__LIGHT | DIST__MAIL | maker() << DIST__MAKER_AT;
     if (single->opts->silent) bits |= DIST__SILENT;
     return post->begin(single->opts->pool, single, bits);
 }

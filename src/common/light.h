@@ -55,9 +55,6 @@ bool dist__light_suits(const dist_opts *opts);
 /* The same for a call in a pool, if that has a short way for it. */
 bool dist__mail_suits(const dist_opts *opts);
 
-/* Which process this is, for telling one that was forked from its parent, without a system call. */
-uint32_t dist__process_number(void);
-
 /* The call fn(result, item, ctx) as a light job in the backend's lanes; NULL: it has to become a
  * job like any other (which then says why, if it is refused). */
 dist_job *dist__light_start(const struct dist__backend *backend, dist_fn fn, const void *item,

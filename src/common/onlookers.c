@@ -3,6 +3,7 @@
 #include "os.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <sys/mman.h>
 
 static struct dist__onlookers own; /* as long as nobody else has to tell */
@@ -65,8 +66,11 @@ struct dist__onlookers *dist__onlookers_share(void) {
     return shared;
 }
 
-void dist__onlookers_forget(void) {
+/* In the child of a fork: they are the parent's. */
+static void forget(void) {
     /* relaxed, both: there is only this thread */
     atomic_store_explicit(&own.count, 0, memory_order_relaxed);
     atomic_store_explicit(&place, &own, memory_order_relaxed);
 }
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, forget); }

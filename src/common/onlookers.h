@@ -29,7 +29,4 @@ void dist__tell_onlookers(void);
 struct dist__onlookers *dist__onlookers_share(void);
 void dist__onlookers_tell(struct dist__onlookers *place);
 
-/* In the child of a fork: they are the parent's. */
-void dist__onlookers_forget(void);
-
 #endif

@@ -27,6 +27,14 @@
 #define SYS_pidfd_send_signal 424
 #endif
 
+uint32_t dist__process;
+
+static void count_fork(void) { dist__process++; }
+
+__attribute__((constructor)) static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
 uint64_t dist__now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -36,10 +44,21 @@ uint64_t dist__now_ns(void) {
 struct timespec dist__realtime_in(uint64_t ns) {
     struct timespec time;
     clock_gettime(CLOCK_REALTIME, &time);
-    ns += (uint64_t)time.tv_nsec;
-    time.tv_sec += (time_t)(ns / 1000000000);
-    time.tv_nsec = (long)(ns % 1000000000);
-    return time;
+    return dist__timespec((uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec + ns);
+}
+
+void dist__cond_init(pthread_cond_t *cond) {
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+bool dist__cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t until_ns) {
+    if (until_ns == UINT64_MAX) return pthread_cond_wait(cond, lock) == 0;
+    struct timespec until = dist__timespec(until_ns);
+    return pthread_cond_timedwait(cond, lock, &until) != ETIMEDOUT;
 }
 
 uint64_t dist__ticks_per_us(void) {
@@ -61,7 +80,7 @@ uint64_t dist__ticks_per_us(void) {
 enum { WAIT_ON_FUTEX = 0, WAKE_FUTEX = 1, WITHIN_PROCESS = 128 };
 
 void dist__futex_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeout_ns, bool shared) {
-    struct timespec limit = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    struct timespec limit = dist__timespec(timeout_ns < 0 ? 0 : (uint64_t)timeout_ns);
     int saved = errno;
     syscall(SYS_futex, word, WAIT_ON_FUTEX | (shared ? 0 : WITHIN_PROCESS), expected,
             timeout_ns < 0 ? NULL : &limit, NULL, 0);
@@ -69,8 +88,7 @@ void dist__futex_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeou
 }
 
 void dist__sleep_until(uint64_t ns) {
-    struct timespec until = {.tv_sec = (time_t)(ns / 1000000000),
-                             .tv_nsec = (long)(ns % 1000000000)};
+    struct timespec until = dist__timespec(ns);
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) continue;
 }
 

@@ -12,11 +12,25 @@
 
 #define DIST__CACHE_LINE 64
 
+/* Which process this is, counted in forks from the first one: what it can see was made by itself or
+ * by its ancestors, so no two of them have the same number. Written where there is only one thread.
+ */
+extern uint32_t dist__process;
+
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t dist__now_ns(void);
 
+static inline struct timespec dist__timespec(uint64_t ns) {
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000),
+                             .tv_nsec = (long)(ns % 1000000000)};
+}
+
 /* So long from now, in CLOCK_REALTIME. */
 struct timespec dist__realtime_in(uint64_t ns);
+
+/* A condition whose waits end at a time of dist__now_ns (UINT64_MAX: none). False: it has come. */
+void dist__cond_init(pthread_cond_t *cond);
+bool dist__cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t until_ns);
 
 /* Sleeps until that time. */
 void dist__sleep_until(uint64_t ns);

@@ -106,7 +106,7 @@ static void tell_guests(struct dist_pool *pool) {
         if (g->control) dist__control_ring(g->control);
         g = g->next;
         if (!job) continue;
-        atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed); /* the stage has one */
+        dist__job_ref(job);
         pthread_mutex_unlock(&pool->lock);
         dist__stage_stop(job->stage);
         dist__job_unref(job);
@@ -257,7 +257,7 @@ static struct dist_pool *new_pool(const struct dist__backend *backend, const dis
         return NULL;
     }
     pool->maker = getpid();
-    pool->process = dist__process_number();
+    pool->process = dist__process;
     pool->workers = backend->executor == DIST_INLINE ? 1
                     : opts->workers                  ? opts->workers
                                                      : backend->default_workers(NULL);
@@ -267,11 +267,7 @@ static struct dist_pool *new_pool(const struct dist__backend *backend, const dis
     pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
     pthread_mutex_init(&pool->alone_lock, &recursive);
     pthread_mutexattr_destroy(&recursive);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    dist__cond_init(&pool->changed);
     pthread_mutex_init(&pool->lock, NULL);
     return pool;
 }
@@ -362,10 +358,7 @@ dist_status dist_pool_terminate(dist_pool *pool) {
 
 /* With the lock held: sleeps until something has changed. False: the time is up. */
 static bool await_change(struct dist_pool *pool, uint64_t limit_ns) {
-    if (limit_ns == UINT64_MAX) return pthread_cond_wait(&pool->changed, &pool->lock) == 0;
-    struct timespec limit = {.tv_sec = (time_t)(limit_ns / 1000000000),
-                             .tv_nsec = (long)(limit_ns % 1000000000)};
-    return pthread_cond_timedwait(&pool->changed, &pool->lock, &limit) != ETIMEDOUT;
+    return dist__cond_wait(&pool->changed, &pool->lock, limit_ns);
 }
 
 /* With the lock held: waits until nothing is under way. */

@@ -38,7 +38,7 @@ struct dist_pool {
     dist_opts opts;
     unsigned *cpus; /* of opts; owned */
     pid_t maker;
-    uint32_t process;           /* see dist__process_number */
+    uint32_t process;           /* see dist__process */
     uint64_t birth;             /* see common/arena.h */
     void *team;                 /* the backend's; NULL: ended, or the pool has none (INLINE) */
     struct dist__hand alone;    /* of INLINE, under its own lock: one call at a time */

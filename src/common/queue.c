@@ -19,17 +19,6 @@ static const uint64_t LOOK_NS =
     ASK_NS = 10000000,              /* before the first question whether the task is to return; */
     ASK_MOST_NS = 80000000;         /* between two of them, when it has waited for long */
 
-/* Which process this is, counted in forks from the first one: a queue that it can see was opened by
- * itself or by an ancestor, so no two of them have the same number. Written where there is only one
- * thread. */
-static uint32_t process;
-
-static void count_fork(void) { process++; }
-
-__attribute__((constructor)) static void watch_forks(void) {
-    pthread_atfork(NULL, NULL, count_fork);
-}
-
 /* ------------------------------------------------------------------ answers */
 
 /* As dist__refuse, for what loops hear all the time: without formatting. */
@@ -46,7 +35,7 @@ static dist_status say(dist_status status) {
 }
 
 static bool is_foreign(const struct dist_queue *queue) {
-    return !queue->shared && queue->process != process;
+    return !queue->shared && queue->process != dist__process;
 }
 
 static dist_status check(const struct dist_queue *queue) {
@@ -93,7 +82,7 @@ static struct dist_queue *open_queue(const dist_queue_opts *given) {
     queue->capacity = opts.capacity;
     queue->priority = opts.priority;
     queue->shared = opts.process_shared;
-    queue->process = process;
+    queue->process = dist__process;
     return queue;
 }
 
@@ -119,8 +108,8 @@ void dist_queue_free(dist_queue **handle) {
     struct dist_queue *queue = *handle;
     int cancel_state = dist__cancel_disable();
     *handle = NULL;
-    if (queue->process == process) await_stages(queue); /* stages of its opener's alone */
-    if (!is_foreign(queue)) queue->kind->free(queue);   /* else it stays as it was at the fork */
+    if (queue->process == dist__process) await_stages(queue); /* stages of its opener's alone */
+    if (!is_foreign(queue)) queue->kind->free(queue); /* else it stays as it was at the fork */
     dist__cancel_restore(cancel_state);
 }
 
@@ -292,8 +281,8 @@ dist_status dist_queue_put_first(dist_queue *queue, int priority, const void *it
     return put(queue, priority, item, limit_of(seconds), NULL);
 }
 
-static dist_status get(struct dist_queue *queue, void *item, uint64_t limit,
-                       const _Atomic(uint32_t) *stop) {
+dist_status dist__queue_get(struct dist_queue *queue, void *item, uint64_t limit_ns,
+                            const _Atomic(uint32_t) *stop) {
     dist_status status = queue->kind->get(queue, item);
     if (status == DIST_EMPTY || status == DIST_PENDING)
         status = fulfil(&(struct want){.queue = queue,
@@ -303,7 +292,7 @@ static dist_status get(struct dist_queue *queue, void *item, uint64_t limit,
                                        .may = queue->kind->has_item,
                                        .got = item,
                                        .stop = stop},
-                        limit);
+                        limit_ns);
     if (status) return say(status);
     tell(queue, &queue->room, false);
     return DIST_OK;
@@ -311,7 +300,12 @@ static dist_status get(struct dist_queue *queue, void *item, uint64_t limit,
 
 dist_status dist_queue_get(dist_queue *queue, void *item, double seconds) {
     dist_status refused = check_item(queue, item);
-    return refused ? refused : get(queue, item, limit_of(seconds), NULL);
+    return refused ? refused : dist__queue_get(queue, item, limit_of(seconds), NULL);
+}
+
+void dist__queue_stir(struct dist_queue *queue) {
+    tell(queue, &queue->items, true);
+    tell(queue, &queue->room, true);
 }
 
 dist_status dist_queue_close(dist_queue *queue) {
@@ -320,8 +314,7 @@ dist_status dist_queue_close(dist_queue *queue) {
     queue->kind->close(queue);
     dist__eventcount_over(&queue->items);
     dist__eventcount_over(&queue->room);
-    tell(queue, &queue->items, true);
-    tell(queue, &queue->room, true);
+    dist__queue_stir(queue);
     return DIST_OK;
 }
 
@@ -370,16 +363,6 @@ dist_status dist_queue_join(dist_queue *queue, double seconds) {
 dist_status dist__queue_put(struct dist_queue *queue, const void *item, uint64_t limit_ns,
                             const _Atomic(uint32_t) *stop) {
     return put(queue, INT_MAX, item, limit_ns, stop);
-}
-
-dist_status dist__queue_get(struct dist_queue *queue, void *item, uint64_t limit_ns,
-                            const _Atomic(uint32_t) *stop) {
-    return get(queue, item, limit_ns, stop);
-}
-
-void dist__queue_stir(struct dist_queue *queue) {
-    tell(queue, &queue->items, true);
-    tell(queue, &queue->room, true);
 }
 
 dist_status dist__queue_check(const struct dist_queue *queue) { return check(queue); }

@@ -31,7 +31,7 @@ struct dist_queue { /* first in what the kind opens */
     const struct dist__queue_kind *kind;
     size_t item_size, capacity;
     bool priority, shared;
-    uint32_t process;                           /* that opened it; see queue.c */
+    uint32_t process;                           /* that opened it: dist__process */
     struct dist__eventcount items, room, quiet; /* getters, putters, and joiners wait there */
     _Atomic(uint32_t) stages[2];                /* that take from it and give to it [stages] */
     _Atomic(uint32_t) users;                    /* a futex: stages that have not done with it */

@@ -5,7 +5,7 @@
 
 /* Jobs that wait, or would have to, are in the list: nothing passes them by. */
 bool dist__pool_begin_single(struct dist_pool *pool, bool is_job) {
-    if (pool->process != dist__process_number()) return false;
+    if (pool->process != dist__process) return false;
     pthread_mutex_lock(&pool->lock);
     bool open = pool->phase == DIST__POOL_OPEN;
     if (is_job)

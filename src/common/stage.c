@@ -72,14 +72,9 @@ static bool await_turn(struct dist__stage *stage) {
     struct dist__flow *flow = &stage->flow;
     while (!is_stopped(stage)) {
         uint64_t turn = flow->interval_ns ? flow->turn_ns : 0;
-        if (!dist__flow_has_room(flow)) {
-            pthread_cond_wait(&stage->changed, &stage->lock);
-        } else if (turn > dist__now_ns()) {
-            struct timespec limit = {(time_t)(turn / 1000000000), (long)(turn % 1000000000)};
-            pthread_cond_timedwait(&stage->changed, &stage->lock, &limit);
-        } else {
-            return true;
-        }
+        bool room = dist__flow_has_room(flow);
+        if (room && turn <= dist__now_ns()) return true;
+        dist__cond_wait(&stage->changed, &stage->lock, room ? turn : UINT64_MAX);
     }
     return false;
 }
@@ -166,7 +161,7 @@ static void *reader_main(void *arg) {
 
 /* ------------------------------------------------------------------ delivering */
 
-/* With the lock held: has one of those under way ended, or will none? */
+/* With the lock held: one of those under way that has ended, or NULL. */
 static struct dist__lane *first_ended(const struct dist__stage *stage) {
     const struct dist__flow *flow = &stage->flow;
     for (size_t k = 0; k < flow->lanes; k++) {
@@ -341,11 +336,7 @@ static struct dist__stage *new_stage(dist_queue *in, dist_fn fn, dist_queue *out
                                       .item_size = in->item_size,
                                       .result_size = out ? out->item_size : 0};
     pthread_mutex_init(&stage->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&stage->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    dist__cond_init(&stage->changed);
     stage->in = in;
     stage->out = out;
     dist__queue_enter(in, DIST__TAKES);

@@ -108,6 +108,7 @@ static void look_after(struct dist__supervisor *s) {
         dist__control_hear_all(control);
         dist__collect_untold(s);
         if (ended) return;
+        if (dist__control_has_ended(control)) continue; /* a worker has told so, and left */
         if (control->waiting_count && !anything_to_run(s))
             dist__control_sleep(control, s->polled, 0, UINT64_MAX);
         else if (is_over(s) && give_up_waiting(s)) return;

@@ -114,6 +114,13 @@ static void revoke_all(struct dist__supervisor *s) {
         dist__seat_revoke(seat_of(s, k), dist__seat_read(seat_of(s, k)));
 }
 
+/* What its worker has told is heard first: it may have ended the call. */
+static bool may_be_offered(const struct dist__supervisor *s, unsigned place) {
+    struct dist__ring *ring = &s->call.batch->control->desk->ring[place];
+    return dist__seat_state(dist__seat_read(seat_of(s, place))) == DIST__SEAT_FREE &&
+           !dist__ring_peek(ring);
+}
+
 /* For how many workers there is room. */
 static unsigned vacant_places(const struct dist__supervisor *s) {
     unsigned chairs = slot_of(s)->chairs;
@@ -131,11 +138,9 @@ void dist__seats_invite(struct dist__supervisor *s) {
     unsigned size = office_size(s->staff), vacant = vacant_places(s), woken = 0;
     if (own) end_if_resized(s, size);
     for (unsigned k = 0; k < size && vacant > 0; k++) {
-        struct dist__seat *seat = seat_of(s, k);
-        if (dist__seat_state(dist__seat_read(seat)) != DIST__SEAT_FREE || !anything_for(s, k))
-            continue;
+        if (!may_be_offered(s, k) || !anything_for(s, k)) continue;
         dist__verdict_reset(&s->call.region.verdict[k]);
-        dist__seat_invite(seat, ticket);
+        dist__seat_invite(seat_of(s, k), ticket);
     }
     for (unsigned k = 0; k < size && woken < vacant; k++)
         if (dist__seat_state(dist__seat_read(seat_of(s, k))) == DIST__SEAT_INVITED)

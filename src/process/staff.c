@@ -49,9 +49,7 @@ static unsigned free_slot(const struct dist__staff *staff) {
 
 /* With the lock held: until a slot is free, or it is time to look around. */
 static void await_slot(struct dist__staff *staff) {
-    uint64_t until_ns = dist__now_ns() + SLOT_LOOK_NS;
-    struct timespec until = {(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
-    pthread_cond_timedwait(&staff->changed, &staff->lock, &until);
+    dist__cond_wait(&staff->changed, &staff->lock, dist__now_ns() + SLOT_LOOK_NS);
 }
 
 unsigned dist__staff_take_slot(struct dist__staff *staff, struct dist__control *control) {
@@ -220,11 +218,7 @@ static void free_staff(struct dist__staff *staff) {
 }
 
 static void make_lock(struct dist__staff *staff) {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&staff->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    dist__cond_init(&staff->changed);
     pthread_mutex_init(&staff->lock, NULL);
 }
 

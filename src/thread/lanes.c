@@ -390,8 +390,10 @@ void dist__lanes_end(void) {
 
 bool dist__lanes_starve(void) { return count_serving() == 0 && is_ready(); }
 
-void dist__lanes_tell_on(void) {
-    if (is_ready()) call_for_help(NULL);
+void dist__lanes_tell_on(bool leaves) {
+    if (!is_ready()) return;
+    if (leaves) dist__pool_wake(); /* what it saw may be over, and the watch stopped for good */
+    else call_for_help(NULL);
 }
 
 /* ------------------------------------------------------------------ the watch */

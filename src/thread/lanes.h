@@ -33,10 +33,9 @@ void dist__lanes_end(void);
 /* There are jobs, and nobody serves. */
 bool dist__lanes_starve(void);
 
-/* A thread that searched has found something; submitters of jobs that are left may have relied on
- * it.
- */
-void dist__lanes_tell_on(void);
+/* A thread that searched has found something, or leaves; submitters of jobs that are left may have
+ * relied on it. */
+void dist__lanes_tell_on(bool leaves);
 
 /* The watch, each tick. True: there are jobs, or there were some since the last look. */
 bool dist__lanes_look(void);

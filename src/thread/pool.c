@@ -70,10 +70,12 @@ static bool leaving(void) {
 
 bool dist__pool_has_threads(void) { return load_int(&pool.live) > 0; }
 
-bool dist__pool_is_hot(void) {
-    /* relaxed: a hint */
-    return atomic_load_explicit(&pool.park.searching, memory_order_relaxed) > 0;
+/* relaxed: a hint */
+static uint32_t count_searching(void) {
+    return atomic_load_explicit(&pool.park.searching, memory_order_relaxed);
 }
+
+bool dist__pool_is_hot(void) { return count_searching() > 0; }
 
 bool dist__pool_is_retiring(void) {
     /* relaxed: a hint */
@@ -291,9 +293,7 @@ static void sleep_until_woken(void) {
 
 static bool may_spin(void) {
     unsigned cpus = dist__cpus_cached();
-    /* relaxed: a hint */
-    uint32_t searching = atomic_load_explicit(&pool.park.searching, memory_order_relaxed);
-    return searching <= (cpus + 1) / 2 && load_int(&pool.busy) < (int)cpus;
+    return count_searching() <= (cpus + 1) / 2 && load_int(&pool.busy) < (int)cpus;
 }
 
 /* Looks for work for one wake latency. NULL: none came, or the thread is to leave. */
@@ -327,7 +327,7 @@ static struct dist__work *search(void) {
         }
         dist__park_found(&pool.park);
         if (load_int(&pool.pending) > 0) tell();
-        dist__lanes_tell_on();
+        dist__lanes_tell_on(work == NULL);
         return work;
     }
 }
@@ -355,6 +355,7 @@ static void *thread_main(void *arg) {
         if (work == &lanes_work) dist__lanes_end(); /* not before others count on it again */
     }
     empty_deque();
+    dist__lanes_rest();
     /* release: all of the above; pairs with [gone] */
     atomic_store_explicit(&self->gone, true, memory_order_release);
     return NULL;
@@ -392,8 +393,7 @@ static bool join(pthread_t handle, const struct timespec *limit) {
     return load_int(&pool.busy) == 0 && pthread_timedjoin_np(handle, NULL, &slow) == 0;
 }
 
-/* Waits for those that were sent away. Those that are still busy then are joined when their object
- * is wanted again. */
+/* Waits for those sent away; one that is still busy is joined when its object is wanted again. */
 static void join_those_sent(uint64_t grace_ns) {
     struct timespec limit = dist__realtime_in(grace_ns);
     for (unsigned i = 0; i < thread_count(); i++) {

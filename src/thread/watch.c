@@ -137,7 +137,7 @@ struct dist__loop *dist__caller_loop(struct dist__caller *caller, struct dist__b
     return loop;
 }
 
-static bool start_watch(void);
+static bool start_watch(bool for_call);
 
 bool dist__caller_watch(struct dist__caller *caller, struct dist__loop *loop) {
     if (!caller || caller->depth > LEVELS || loop->room != DIST__LOOP_SMALL) return false;
@@ -150,7 +150,7 @@ bool dist__caller_watch(struct dist__caller *caller, struct dist__loop *loop) {
      * watch says that it sleeps before its last look at the loops. Release for [watch]. [armed] */
     atomic_store_explicit(&level->loop, loop, memory_order_seq_cst);
     uint32_t state = atomic_load_explicit(&watch.state, memory_order_seq_cst);
-    return state == AWAKE || start_watch();
+    return state == AWAKE || start_watch(true);
 }
 
 void dist__caller_release(struct dist__caller *caller, struct dist__loop *loop) {
@@ -251,8 +251,9 @@ static void *watch_main(void *unused) {
     return NULL;
 }
 
-/* The watch is not awake: wakes it, or starts it. */
-static bool start_watch(void) {
+/* The watch is not awake: wakes it, or starts it, though not behind a shutdown that has gone by,
+ * unless it is for a call that is under way. */
+static bool start_watch(bool for_call) {
     pthread_mutex_lock(&watch.lock);
     uint32_t asleep = ASLEEP;
     /* seq_cst: see [armed] */
@@ -260,7 +261,7 @@ static bool start_watch(void) {
                                                 memory_order_seq_cst) &&
         watch.started)
         dist__futex_wake(&watch.state, 1, false);
-    if (!watch.started && !is_state(STOPPED))
+    if (!watch.started && !is_state(STOPPED) && (for_call || !dist__pool_is_retiring()))
         watch.started =
             dist__thread_start(&watch.thread, watch_main, NULL, dist__record_affinity()) == 0;
     bool watched = watch.started && is_state(AWAKE);
@@ -268,10 +269,7 @@ static bool start_watch(void) {
     return watched;
 }
 
-bool dist__watch_lanes(void) {
-    /* one that is started during a shutdown would stay */
-    return is_state(AWAKE) || (!dist__pool_is_retiring() && start_watch());
-}
+bool dist__watch_lanes(void) { return is_state(AWAKE) || start_watch(false); }
 
 static void set_state(uint32_t state) {
     /* seq_cst: see [armed] */
@@ -312,7 +310,7 @@ void dist__watch_shutdown(void) {
     dist__loop_free_all();
     set_state(ASLEEP);
     pthread_mutex_unlock(&watch.lock);
-    if (any_published()) start_watch(); /* by a call that still saw the old one awake */
+    if (any_published()) start_watch(true); /* by a call that still saw the old one awake */
 }
 
 void dist__watch_unload(void) {
