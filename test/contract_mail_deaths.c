@@ -1,5 +1,5 @@
-/* contract_mail_jobs.c - jobs of one item in a pool of processes: thousands at a time, and each one
- * a job like any other. */
+/* contract_mail_deaths.c - jobs of one item in a pool of processes whose workers, or whose maker of
+ * workers, are killed or stopped. */
 #define CONTRACT_OWN_POOLS
 #define _GNU_SOURCE
 #include "contract.h"
@@ -71,11 +71,11 @@ static void *kill_workers(void *arg) {
     struct killer *killer = arg;
     uint32_t random = 77;
     while (!counted(&killer->stop)) {
-        pid_t pid = 0, victim;
+        pid_t pid = 0;
         nap(1e-6 * random_below(&random, killer->nursery ? 40000 : 4000));
         if (dist_apply(own_pid, (int *)NULL, &pid, .pool = killer->pool)) continue;
-        victim = killer->nursery ? nursery_of(pid) : pid;
-        if (victim && kill(victim, SIGKILL) == 0) count(&killer->kills);
+        pid_t nursery = nursery_of(pid); /* none: it has died, and its pid may be another's */
+        if (nursery && kill(killer->nursery ? nursery : pid, SIGKILL) == 0) count(&killer->kills);
     }
     return NULL;
 }
