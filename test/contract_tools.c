@@ -132,6 +132,28 @@ unsigned threads_before(void) {
     return threads_down_to(1);
 }
 
+/* Its name, and its parent. */
+static pid_t look_up(pid_t pid, char name[64]) {
+    char path[64], stat[512] = "";
+    int parent = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "r");
+    if (!file) return 0;
+    size_t length = fread(stat, 1, sizeof stat - 1, file);
+    fclose(file);
+    char *end = length ? strrchr(stat, ')') : NULL;
+    if (!end || sscanf(end, ") %*c %d", &parent) != 1) return 0;
+    *end = '\0';
+    snprintf(name, 64, "%.60s", strchr(stat, '(') + 1);
+    return parent;
+}
+
+pid_t nursery_of(pid_t worker) {
+    char name[64] = "";
+    pid_t parent = look_up(worker, name);
+    return parent > 1 && look_up(parent, name) && !strcmp(name, "dist-nursery") ? parent : 0;
+}
+
 bool gone(pid_t pid, double seconds) {
     double limit = now() + seconds;
     while (!process_has_ended(pid)) {

@@ -59,6 +59,10 @@ size_t mapped_bytes(void);
 /* True as soon as the process does not exist or is a zombie; false after `seconds`. */
 bool gone(pid_t pid, double seconds);
 
+/* The process that forks the workers of a pool, of which this is one; 0: it is gone, and somebody
+ * else has adopted them. */
+pid_t nursery_of(pid_t worker);
+
 /* Runs `body` in a child process, for what must not happen to the case itself. Assertions hold
  * there too: a failed one ends the child with status 1. Returns the status of waitpid. */
 int in_child(void (*body)(void *arg), void *arg);

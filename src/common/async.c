@@ -9,6 +9,7 @@
 #include "error.h"
 #include "job.h"
 #include "light.h"
+#include "onlookers.h"
 #include "pool.h"
 #include "stage.h"
 
@@ -20,7 +21,8 @@
 
 /* Of light jobs too. */
 enum dist__phase dist__job_phase(const struct dist_job *job) {
-    return dist__phase_of(dist__phase_look((const _Atomic(uint32_t) *)job));
+    return dist__phase_of(dist__is_light(job) ? dist__light_look(dist__light_of(job))
+                                              : dist__phase_look(&job->phase));
 }
 
 static bool move(struct dist_job *job, uint32_t from, uint32_t to) {

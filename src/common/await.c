@@ -5,13 +5,15 @@
 #include "error.h"
 #include "job.h"
 #include "light.h"
+#include "onlookers.h"
 #include "pool.h"
 
 #include <unistd.h>
 
 enum {
     BEGIN_NS = 10000000, /* so long a thread waits for others to begin a job */
-    HELP_NS = 1000000    /* between two looks whether there is something to help with */
+    HELP_NS = 1000000,   /* between two looks whether there is something to help with */
+    TEND_NS = 100000000  /* between two looks whether mail has workers */
 };
 
 dist_status dist__job_refuse_foreign(void) {
@@ -58,8 +60,8 @@ static bool may_help(const struct dist_job *job, uint64_t limit_ns) {
 
 /* False: there is nothing to run now. */
 static bool help(struct dist_job *job, bool (*enough)(const struct dist__helper *helper),
-                 uint32_t seen) {
-    struct dist__helper helper = {enough, job, seen};
+                 const struct dist__sight *sight) {
+    struct dist__helper helper = {enough, job, sight};
     pthread_mutex_lock(&job->lock);
     dist__help *run = job->help;
     void *crew = job->crew;
@@ -84,7 +86,7 @@ static bool never_enough(const struct dist__helper *helper) {
 static dist_status await_end(struct dist_job *job, uint64_t limit, struct dist__wait *wait) {
     bool helps = may_help(job, limit);
     while (dist__job_phase(job) != DIST__ENDED) {
-        if (helps && help(job, never_enough, 0)) continue;
+        if (helps && help(job, never_enough, NULL)) continue;
         if (dist__wait_is_vain(wait)) return dist__wait_refuse();
         int64_t left = nap(until(limit), helps);
         if (left == 0) return DIST_TIMEOUT;
@@ -195,7 +197,7 @@ static dist_status await_next(struct dist_job *job, dist_event *event, uint64_t 
             fill_event(job, index, phase, event);
             return DIST_OK;
         }
-        if (helps && help(job, has_next, 0)) continue;
+        if (helps && help(job, has_next, NULL)) continue;
         bool queued = phase == DIST__QUEUED && limit == UINT64_MAX && !job->hurried;
         if (queued && dist__now_ns() >= begin) hurry(job), queued = false;
         if (dist__wait_is_vain(wait)) return dist__wait_refuse();
@@ -228,17 +230,14 @@ dist_status dist_job_next(dist_job *job, dist_event *event, double seconds) {
 }
 
 void dist__await(bool (*there)(void *state), void *state) {
-    uint32_t ended = dist__onlookers_enter(&dist__onlookers);
-    while (!there(state)) {
-        dist__futex_wait(&dist__onlookers.ended, ended, -1, false);
-        ended = dist__onlookers_look(&dist__onlookers);
-    }
-    dist__onlookers_leave(&dist__onlookers);
+    struct dist__sight sight = dist__sight_begin();
+    for (; !there(state); dist__sight_renew(&sight)) dist__sight_await(&sight, -1);
+    dist__sight_end(&sight);
 }
 
 static bool was_hurried(const struct dist_job *job) {
     if (!dist__is_light(job)) return job->hurried;
-    return dist__phase_look((const _Atomic(uint32_t) *)job) & DIST__HURRIED;
+    return dist__phase_look(&dist__light_of(job)->word) & (DIST__HURRIED | DIST__MAIL);
 }
 
 /* The first that has ended, or n. *waiting: one is on its way; *queued: one that has not begun. */
@@ -257,43 +256,50 @@ static size_t first_ended(dist_job *const *jobs, size_t n, bool *waiting,
 }
 
 static bool any_has_ended(const struct dist__helper *helper) {
-    return dist__onlookers_look(&dist__onlookers) != helper->seen;
+    return dist__sight_has_expired(helper->sight);
 }
 
 /* *helps: there are jobs that this thread may help. True: it has. */
-static bool help_any(dist_job *const *jobs, size_t n, uint64_t limit_ns, uint32_t seen,
-                     bool *helps) {
+static bool help_any(dist_job *const *jobs, size_t n, uint64_t limit_ns,
+                     const struct dist__sight *sight, bool *helps) {
     *helps = false;
     for (size_t k = 0; k < n; k++) {
         if (!jobs[k] || dist__job_check(jobs[k]) || !may_help(jobs[k], limit_ns)) continue;
         *helps = true;
-        if (help(jobs[k], any_has_ended, seen)) return true;
+        if (help(jobs[k], any_has_ended, sight)) return true;
     }
     return false;
 }
 
+/* Is there somebody for the mail among them? Now and then. Returns when to ask again. */
+static uint64_t tend_all(dist_job *const *jobs, size_t n) {
+    bool any = false;
+    for (size_t k = 0; k < n; k++)
+        any |= jobs[k] && dist__is_light(jobs[k]) && dist__light_tend(dist__light_of(jobs[k]));
+    return any ? dist__now_ns() + TEND_NS : UINT64_MAX;
+}
+
 /* Looks, sleeps, and looks again. */
-static size_t await_any(dist_job *const *jobs, size_t n, uint64_t limit, struct dist__wait *wait) {
-    uint64_t begin = dist__now_ns() + BEGIN_NS;
-    uint32_t ended = dist__onlookers_enter(&dist__onlookers);
-    for (;;) {
-        bool waiting;
+static size_t await_any(dist_job *const *jobs, size_t n, uint64_t limit, struct dist__wait *wait,
+                        struct dist__sight *sight) {
+    uint64_t begin = dist__now_ns() + BEGIN_NS, tend = dist__now_ns() + TEND_NS;
+    for (;; dist__sight_renew(sight)) {
+        bool waiting, helps;
         struct dist_job *queued;
         size_t first = first_ended(jobs, n, &waiting, &queued);
         if (first < n || !waiting) return first;
-        bool helps;
-        if (help_any(jobs, n, limit, ended, &helps)) continue;
+        if (help_any(jobs, n, limit, sight, &helps)) continue;
         if (limit != UINT64_MAX) queued = NULL;
         if (queued && dist__now_ns() >= begin) hurry(queued), queued = NULL;
         if (dist__wait_is_vain(wait)) {
             dist__wait_refuse();
             return n;
         }
-        int64_t left = until(queued ? begin : limit);
-        if (left == 0 && !queued) return n;
-        left = dist__wait_nap(wait, nap(left, helps));
-        if (left) dist__futex_wait(&dist__onlookers.ended, ended, left, false);
-        ended = dist__onlookers_look(&dist__onlookers);
+        if (tend != UINT64_MAX && dist__now_ns() >= tend) tend = tend_all(jobs, n);
+        uint64_t next = queued && begin < limit ? begin : limit;
+        int64_t left = until(next < tend ? next : tend);
+        if (left == 0 && dist__now_ns() >= limit) return n;
+        if (left) dist__sight_await(sight, dist__wait_nap(wait, nap(left, helps)));
     }
 }
 
@@ -304,9 +310,10 @@ size_t dist_job_wait_any(dist_job *const *jobs, size_t n, double seconds) {
     if (first < n || !waiting || seconds == 0) return first;
     uint64_t limit = dist__limit_of(seconds);
     struct dist__wait wait;
+    struct dist__sight sight = dist__sight_begin();
     dist__wait_begin(&wait, jobs, n, limit);
-    first = await_any(jobs, n, limit, &wait);
+    first = await_any(jobs, n, limit, &wait, &sight);
     dist__wait_end(&wait);
-    dist__onlookers_leave(&dist__onlookers);
+    dist__sight_end(&sight);
     return first;
 }

@@ -282,15 +282,52 @@ static dist_status block(struct dist__batch *batch, bool needs_items, const dist
     return dist__call_leave(status ? status : run(batch, opts), opts);
 }
 
-/* One item, and nothing to look after: NULL if it has to go the longer way. */
+/* Can it go the short way in its pool? */
+static bool is_simple(const struct dist__single *single) {
+    const dist_opts *o = single->opts;
+    return single->fn && (!single->item || single->item_size) &&
+           (!single->result || single->result_size) && dist__mail_suits(o) && !o->deferred &&
+           !dist__record_current();
+}
+
+/* A job of one item, and nothing to look after, in a pool: NULL if it has to go the longer way. */
+static dist_job *go_on_by_mail(const struct dist__single *single) {
+    if (!is_simple(single)) return NULL;
+    int saved = errno, cancel_state = dist__cancel_disable();
+    dist_job *job = dist__mail_start(single);
+    dist__cancel_restore(cancel_state);
+    errno = saved;
+    return job;
+}
+
+/* The same with or without a pool. */
 static dist_job *go_lightly(dist_fn fn, const void *item, size_t item_size, void *out,
                             size_t out_size, const dist_opts *opts) {
     if (!opts) opts = &dist__no_opts;
     bool well = fn && (!item || item_size - 1 < PTRDIFF_MAX) && (!out || out_size);
+    if (opts->pool) {
+        struct dist__single single = {fn,  item, item ? item_size : 0, out, out ? out_size : 0,
+                                      opts};
+        return go_on_by_mail(&single);
+    }
     if (!well || !dist__light_suits(opts)) return NULL;
     const struct dist__backend *backend =
         opts->executor == DIST_DEFAULT ? default_backend() : backend_of(opts->executor);
     return backend ? dist__light_start(backend, fn, item, out, out_size, opts) : NULL;
+}
+
+/* The same for a blocking call in a pool. False: it has to go the longer way. */
+static bool go_by_mail(const struct dist__single *single, dist_status *status) {
+    const dist_opts *o = single->opts;
+    if (!is_simple(single) || !o->pool->backend->pool_apply || o->unordered ||
+        !dist__pool_begin_single(o->pool, false))
+        return false;
+    int saved = errno, cancel_state = dist__cancel_disable();
+    bool went = o->pool->backend->pool_apply(o->pool, single, status);
+    dist__pool_end_single(o->pool, false);
+    dist__cancel_restore(cancel_state);
+    if (went && *status == DIST_OK) errno = saved;
+    return went;
 }
 
 /* A call that goes on by itself. */
@@ -340,6 +377,9 @@ dist_job *dist_map_async_fn(dist_fn fn, const void *items, size_t n, size_t item
 
 dist_status dist_apply_fn(dist_fn fn, const void *arg, size_t arg_size, void *out, size_t out_size,
                           const dist_opts *opts) {
+    struct dist__single single = {fn, arg, arg ? arg_size : 0, out, out ? out_size : 0, opts};
+    dist_status status;
+    if (opts && opts->pool && go_by_mail(&single, &status)) return dist__call_leave(status, opts);
     struct dist__batch batch;
     batch.kind = DIST__MAP_ITEMS, batch.map = fn;
     describe(&batch, arg, 1, arg_size, out, out_size);

@@ -9,7 +9,10 @@
 
 /* While it runs there is nothing to see. */
 static bool has_ended(const dist_job *job) {
-    return job && dist__phase_of(dist__phase_look((const _Atomic(uint32_t) *)job)) == DIST__ENDED;
+    if (!job) return false;
+    uint32_t word =
+        dist__is_light(job) ? dist__light_look(dist__light_of(job)) : dist__phase_look(&job->phase);
+    return dist__phase_of(word) == DIST__ENDED;
 }
 
 /* The failure of a light job that has ended, or NULL. */
@@ -222,7 +225,8 @@ dist_status dist_job_stats(const dist_job *job, dist_stats *stats) {
         *stats = (dist_stats){.tasks = !end || end->item.status != DIST_SKIPPED,
                               .failed = light_failure(job) != NULL,
                               .workers = 1,
-                              .executor = DIST_THREAD};
+                              .executor =
+                                  dist__is_mail(dist__light_of(job)) ? DIST_PROCESS : DIST_THREAD};
         return DIST_OK;
     }
     *stats = job->stats;

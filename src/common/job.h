@@ -19,7 +19,7 @@ struct dist__skipped_block { /* neighbours, made when somebody asks for the outc
 struct dist__helper {
     bool (*enough)(const struct dist__helper *helper);
     struct dist_job *job;
-    uint32_t seen; /* how many jobs had ended */
+    const struct dist__sight *sight; /* of one who waits for any of several jobs */
 };
 
 /* Runs parts of a call in the lender's hand, and gives back what `hold` has taken. False: there was
@@ -39,6 +39,7 @@ struct dist_job {
     struct dist__errand errand;      /* in a backend's hands once it is queued */
     struct dist_job *before, *after; /* in its pool's list, while `queued`; under the pool's lock */
     bool queued;
+    _Atomic(uint64_t) turn;    /* see pool_turn in backend.h */
     bool counted;              /* in its quota: it has begun, and not ended; under the same lock */
     struct dist__quota *quota; /* of a stream's, or NULL; set before it is started */
     _Atomic(uint32_t) refs;    /* the caller's and the errand's [refs] */

@@ -5,6 +5,8 @@
 #include "deadlock.h"
 #include "error.h"
 #include "job.h"
+#include "onlookers.h"
+#include "pool.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -24,15 +26,8 @@ static const struct dist__light_end unknown_end = {
     .item = {.status = DIST_NOMEM, .message = "no memory to keep how it ended"},
     .why = {.status = DIST_NOMEM, .message = "no memory to keep 1 failure"}};
 
-struct dist__onlookers dist__onlookers;
-
 /* Of a job's word. */
 static uint32_t maker(void) { return dist__process % DIST__MAKERS; }
-
-void dist__light_forget(void) {
-    /* relaxed, both: there is only this thread */
-    atomic_store_explicit(&dist__onlookers.count, 0, memory_order_relaxed);
-}
 
 static bool is_foreign(uint32_t word) { return word >> DIST__MAKER_AT != maker(); }
 
@@ -47,15 +42,29 @@ static const struct dist__lanes *lanes(void) {
     return lanes;
 }
 
+static const struct dist__post *the_post(void) {
+    static _Atomic(const struct dist__post *) found;
+    /* relaxed: see above */
+    const struct dist__post *post = atomic_load_explicit(&found, memory_order_relaxed);
+    if (post) return post;
+    for (size_t i = 0; !post && dist__backends[i]; i++) post = dist__backends[i]->post;
+    atomic_store_explicit(&found, post, memory_order_relaxed);
+    return post;
+}
+
+uint32_t dist__light_look(struct dist__light *light) {
+    uint32_t word = dist__phase_look(&light->word);
+    if (!(word & DIST__MAIL)) return word;
+    bool ended = dist__phase_of(word) == DIST__ENDED;
+    if (is_foreign(word)) return ended ? word - DIST__ENDED + DIST__UNDER_WAY : word;
+    if (ended && !(word & DIST__LANDED)) the_post()->land(light);
+    return word;
+}
+
 /* ------------------------------------------------------------------ its end */
 
 static void free_end(struct dist__light_end *end) {
     if (end != &unknown_end) free(end);
-}
-
-void dist__tell_onlookers(void) {
-    if (dist__onlookers_told(&dist__onlookers))
-        dist__futex_wake(&dist__onlookers.ended, INT_MAX, false);
 }
 
 /* By whoever has moved it to UNDER_WAY, who must not touch it any more. */
@@ -83,7 +92,7 @@ static dist_status keep(struct dist__light *light, const dist_error *item, const
 }
 
 const struct dist__light_end *dist__light_ended(const struct dist__light *light) {
-    return light->end;
+    return dist__is_mail(light) ? the_post()->ended(light) : light->end;
 }
 
 /* Nobody refers to it any more. */
@@ -214,15 +223,22 @@ void dist__light_hurry(struct dist__light *light) {
 
 /* ------------------------------------------------------------------ its beginning */
 
-bool dist__light_suits(const dist_opts *o) {
-    if (o->size != sizeof *o) return false; /* what is behind its end is not there */
-    bool numbers = o->max_failures | o->in_flight | o->tasks_per_worker | o->worker_memory |
-                   o->n_cpus | o->retries | o->ctx_size | o->stack_size | o->max_pending;
-    bool times = o->timeout != 0 || o->task_timeout != 0 || o->rate != 0 || o->backoff != 0;
-    return !numbers && !times && !o->strict && !o->no_wait && !o->abandon && !o->retry_if &&
-           !o->names && !o->pool && !o->arena && !o->token && !o->job && !o->worker_init &&
-           !o->worker_exit && !o->on_start && !o->on_finish && !o->cpus && !o->progress &&
-           !o->trace;
+/* But for the pool and the size of ctx. */
+static bool is_plain(const dist_opts *o) {
+    bool no_numbers = !((o->max_failures | o->in_flight | o->tasks_per_worker | o->worker_memory |
+                         o->n_cpus | o->retries | o->stack_size | o->max_pending) ||
+                        o->strict || o->no_wait || o->abandon || o->timeout != 0 ||
+                        o->task_timeout != 0 || o->rate != 0 || o->backoff != 0);
+    return o->size == sizeof *o && no_numbers && !o->retry_if && !o->names && !o->arena &&
+           !o->token && !o->job && !o->worker_init && !o->worker_exit && !o->on_start &&
+           !o->on_finish && !o->cpus && !o->progress && !o->trace;
+}
+
+bool dist__light_suits(const dist_opts *o) { return is_plain(o) && !o->pool && !o->ctx_size; }
+
+bool dist__mail_suits(const dist_opts *o) {
+    return is_plain(o) && (o->ctx || !o->ctx_size) &&
+           (o->executor == DIST_DEFAULT || o->executor == o->pool->backend->executor);
 }
 
 /* A thread will come for it, or, if there is no memory to tell one, is started for it. */
@@ -256,8 +272,16 @@ dist_job *dist__light_start(const struct dist__backend *backend, dist_fn fn, con
     return (dist_job *)light;
 }
 
+dist_job *dist__mail_start(const struct dist__single *single) {
+    const struct dist__post *post = single->opts->pool->backend->post;
+    if (!post) return NULL;
+    uint32_t bits = DIST__LIGHT | DIST__MAIL | maker() << DIST__MAKER_AT;
+    if (single->opts->silent) bits |= DIST__SILENT;
+    return post->begin(single->opts->pool, single, bits);
+}
+
 dist_status dist__light_begin(struct dist__light *light) {
-    uint32_t word = dist__phase_look(&light->word);
+    uint32_t word = dist__light_look(light);
     if (dist__phase_of(word) != DIST__ENDED && is_foreign(word)) return dist__job_refuse_foreign();
     if (!dist__phase_move(&light->word, DIST__NEW, DIST__QUEUED | DIST__IN_LANE))
         return dist__refuse(DIST_STATE, 0, "job: was started before");
@@ -278,7 +302,7 @@ static bool is_part(const struct dist__light *light) {
 }
 
 dist_status dist__light_check(struct dist__light *light) {
-    uint32_t word = dist__phase_look(&light->word);
+    uint32_t word = dist__light_look(light);
     enum dist__phase phase = dist__phase_of(word);
     if (phase == DIST__ENDED) return DIST_OK;
     if (is_foreign(word)) return dist__job_refuse_foreign();
@@ -288,12 +312,12 @@ dist_status dist__light_check(struct dist__light *light) {
     return DIST_OK;
 }
 
-static bool has_ended(const struct dist__light *light) {
-    return dist__phase_of(dist__phase_look(&light->word)) == DIST__ENDED;
+static bool has_ended(struct dist__light *light) {
+    return dist__phase_of(dist__light_look(light)) == DIST__ENDED;
 }
 
 /* Most tasks that are under way elsewhere end in less time than a sleep takes. */
-static bool ends_soon(const struct dist__light *light) {
+static bool ends_soon(struct dist__light *light) {
     uint64_t limit = dist__ticks() + SPIN_NS / 1000 * dist__ticks_per_us();
     do {
         for (int i = 0; i < SPINS_PER_LOOK; i++) {
@@ -302,6 +326,12 @@ static bool ends_soon(const struct dist__light *light) {
         }
     } while (dist__ticks() < limit);
     return false;
+}
+
+bool dist__light_tend(struct dist__light *light) {
+    if (!dist__is_mail(light) || dist__light_check(light)) return false;
+    the_post()->tend(light);
+    return true;
 }
 
 /* DIST_OK: it has ended. */
@@ -331,6 +361,7 @@ static dist_status sleep_until_end(struct dist__light *light, uint64_t limit) {
 static dist_status await_end(struct dist__light *light, double seconds) {
     if (seconds == 0) return has_ended(light) ? DIST_OK : DIST_TIMEOUT;
     uint64_t limit = dist__limit_of(seconds);
+    if (dist__is_mail(light)) return the_post()->await(light, limit) ? DIST_OK : DIST_TIMEOUT;
     if (limit == UINT64_MAX && has_room()) run_here(light);
     else if (limit != UINT64_MAX) lanes()->hand_over();
     else if (dist__phase_of(dist__phase_look(&light->word)) == DIST__QUEUED)
@@ -340,7 +371,7 @@ static dist_status await_end(struct dist__light *light, double seconds) {
 
 static dist_status how_it_ended(const struct dist__light *light) {
     dist_status status = (dist_status)dist__phase_status(dist__phase_look(&light->word));
-    if (status) dist__remember(&light->end->why);
+    if (status) dist__remember(&dist__light_ended(light)->why);
     return status;
 }
 
@@ -366,7 +397,7 @@ dist_status dist__light_next(struct dist__light *light, dist_event *event, doubl
     if (atomic_fetch_or_explicit(&light->word, DIST__DELIVERED, memory_order_relaxed) &
         DIST__DELIVERED)
         return DIST_EMPTY;
-    const struct dist__light_end *end = light->end;
+    const struct dist__light_end *end = dist__light_ended(light);
     *event = (dist_event){.total = 1, .done = 1, .item = light->item};
     if (end) event->error = &end->item, event->failed = end->item.status != DIST_SKIPPED;
     else event->result = light->result;
@@ -376,7 +407,7 @@ dist_status dist__light_next(struct dist__light *light, dist_event *event, doubl
 /* ------------------------------------------------------------------ the handle */
 
 dist_status dist__light_state(struct dist__light *light) {
-    uint32_t word = dist__phase_look(&light->word);
+    uint32_t word = dist__light_look(light);
     enum dist__phase phase = dist__phase_of(word);
     if (phase == DIST__ENDED) return (dist_status)dist__phase_status(word);
     if (is_foreign(word)) return DIST_UNSUPPORTED;
@@ -392,21 +423,25 @@ static void end_unrun(struct dist__light *light) {
 }
 
 dist_status dist__light_cancel(struct dist__light *light, bool running_too) {
-    uint32_t word = dist__phase_look(&light->word);
+    uint32_t word = dist__light_look(light);
     if (dist__phase_of(word) != DIST__ENDED && is_foreign(word)) return dist__job_refuse_foreign();
-    word = dist__phase_cancel(&light->word, running_too);
+    bool mail = dist__is_mail(light);
+    if (mail) word = the_post()->cancel(light, running_too);
+    else word = dist__phase_cancel(&light->word, running_too);
     switch (dist__phase_of(word)) {
     case DIST__ENDED:
         return word & DIST__CANCEL ? DIST_OK : dist__refuse(DIST_STATE, 0, "job: had ended before");
     case DIST__UNDER_WAY: return running_too ? DIST_OK : DIST_RUNNING;
-    default: end_unrun(light); return DIST_OK;
+    default:
+        if (!mail) end_unrun(light);
+        return DIST_OK;
     }
 }
 
 dist_status dist__light_finish(dist_job **handle) {
     struct dist__light *light = dist__light_of(*handle);
     dist_status status = DIST_OK;
-    if (dist__phase_of(dist__phase_look(&light->word)) != DIST__NEW) {
+    if (dist__phase_of(dist__light_look(light)) != DIST__NEW) {
         dist_status refused = await(light, DIST_FOREVER);
         if (refused == DIST_DEADLOCK) return refused;
         if (refused) {
@@ -414,20 +449,23 @@ dist_status dist__light_finish(dist_job **handle) {
             return refused;
         }
         status = how_it_ended(light);
-        if (!status && light->end) status = light->end->item.status; /* it was silent */
+        const struct dist__light_end *end = status ? NULL : dist__light_ended(light);
+        if (end) status = end->item.status; /* it was silent */
     }
     *handle = NULL;
-    if (dist__phase_leave(&light->word)) release(light);
+    if (dist__is_mail(light)) the_post()->leave(light);
+    else if (dist__phase_leave(&light->word)) release(light);
     return status;
 }
 
 dist_status dist__light_detach(dist_job **handle) {
     struct dist__light *light = dist__light_of(*handle);
-    uint32_t word = dist__phase_look(&light->word);
+    uint32_t word = dist__light_look(light);
     if (dist__phase_of(word) == DIST__NEW)
         return dist__refuse(DIST_STATE, 0, "job: was not started");
     *handle = NULL;
     if (dist__phase_of(word) != DIST__ENDED && is_foreign(word)) return dist__job_refuse_foreign();
-    if (dist__phase_give_up(&light->word)) release(light);
+    if (dist__is_mail(light)) the_post()->give_up(light);
+    else if (dist__phase_give_up(&light->word)) release(light);
     return DIST_OK;
 }

@@ -39,6 +39,12 @@ static inline bool dist__is_light(const dist_job *job) {
     return atomic_load_explicit((const _Atomic(uint32_t) *)job, memory_order_relaxed) & DIST__LIGHT;
 }
 
+/* Of a light one. */
+static inline bool dist__is_mail(const struct dist__light *light) {
+    /* relaxed: this bit never changes */
+    return atomic_load_explicit(&light->word, memory_order_relaxed) & DIST__MAIL;
+}
+
 static inline struct dist__light *dist__light_of(const dist_job *job) {
     return (struct dist__light *)(uintptr_t)job;
 }
@@ -46,10 +52,23 @@ static inline struct dist__light *dist__light_of(const dist_job *job) {
 /* True if a call with these options can be a light job, apart from what it runs. */
 bool dist__light_suits(const dist_opts *opts);
 
+/* The same for a call in a pool, if that has a short way for it. */
+bool dist__mail_suits(const dist_opts *opts);
+
 /* The call fn(result, item, ctx) as a light job in the backend's lanes; NULL: it has to become a
  * job like any other (which then says why, if it is refused). */
 dist_job *dist__light_start(const struct dist__backend *backend, dist_fn fn, const void *item,
                             void *result, size_t result_size, const dist_opts *opts);
+
+/* The same by the backend's post, to workers of a pool. */
+dist_job *dist__mail_start(const struct dist__single *single);
+
+/* Its word, as dist__phase_look: if it has ended, all that it did is there. One of another process
+ * never ends. */
+uint32_t dist__light_look(struct dist__light *light);
+
+/* Is there anybody for it? For those who wait long. False: it is none of those that go by mail. */
+bool dist__light_tend(struct dist__light *light);
 
 /* A thread has taken it out of its lane: runs it if nobody else has. True: nobody needs it any
  * more, it goes back to where it came from. */
@@ -57,9 +76,6 @@ bool dist__light_take(struct dist__light *light);
 
 /* DIST_CANCELLED if the task that runs for it should return. */
 dist_status dist__light_reason(const struct dist__light *light);
-
-/* In the child of a fork: the jobs there are belong to the parent. */
-void dist__light_forget(void);
 
 /* ------------------------------------------------------------------ public calls, for light jobs
  */
@@ -79,9 +95,5 @@ void dist__light_hurry(struct dist__light *light);
 
 /* Of one that has ended; NULL: it ended well. */
 const struct dist__light_end *dist__light_ended(const struct dist__light *light);
-
-/* After the end of any job: those who wait for several are told. */
-extern struct dist__onlookers dist__onlookers;
-void dist__tell_onlookers(void);
 
 #endif

@@ -24,6 +24,7 @@ enum dist__phase { DIST__NEW, DIST__QUEUED, DIST__UNDER_WAY, DIST__ENDED, DIST__
 
 enum {
     DIST__IN_LANE = 1 << 2,
+    DIST__LANDED = DIST__IN_LANE, /* of mail, which is in no lane: the caller has the result */
     DIST__HURRIED = 1 << 3,
     DIST__HOLDERS = DIST__IN_LANE | DIST__HURRIED,
     DIST__GONE = 1 << 4,
@@ -33,10 +34,11 @@ enum {
     DIST__SILENT = 1 << 8,    /* these do not change */
     DIST__IN_PLACE = 1 << 9,
     DIST__LIGHT = 1 << 10,
-    DIST__STATUS_AT = 11, /* how it ended; 0 before */
+    DIST__MAIL = 1 << 11, /* a light job that workers of a process pool run */
+    DIST__STATUS_AT = 12, /* how it ended; 0 before */
     DIST__STATUS_BITS = 5,
-    DIST__MAKER_AT = 16, /* which process made it */
-    DIST__MAKERS = 1 << 16
+    DIST__MAKER_AT = 17, /* which process made it */
+    DIST__MAKERS = 1 << 15
 };
 
 static inline enum dist__phase dist__phase_of(uint32_t word) {

@@ -5,6 +5,7 @@
 #include "deadlock.h"
 #include "error.h"
 #include "job.h"
+#include "light.h"
 #include "os.h"
 #include "stage.h"
 
@@ -54,12 +55,7 @@ void dist__pool_count_again(struct dist_pool *pool) {
     pthread_mutex_unlock(&pool->lock);
 }
 
-void dist__pool_end_call(struct dist_pool *pool) {
-    pthread_mutex_lock(&pool->lock);
-    pool->under_way--;
-    pthread_cond_broadcast(&pool->changed);
-    pthread_mutex_unlock(&pool->lock);
-}
+void dist__pool_end_call(struct dist_pool *pool) { dist__pool_end_single(pool, false); }
 
 static void add_guest(struct dist_pool *pool, struct dist__guest *guest) {
     guest->supervisor = pthread_self();
@@ -197,6 +193,9 @@ dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job, bool 
     pthread_mutex_lock(&pool->lock);
     dist_status refused = await_room(pool, job);
     *listed = !refused && !was_cancelled(job);
+    uint64_t turn = pool->backend->pool_turn ? pool->backend->pool_turn(pool) : 0;
+    /* relaxed: somebody who waits may have begun it, and then it has its turn at once */
+    atomic_store_explicit(&job->turn, turn, memory_order_relaxed);
     if (*listed) append(pool, job);
     begin_and_unlock(pool);
     return refused;
@@ -258,6 +257,7 @@ static struct dist_pool *new_pool(const struct dist__backend *backend, const dis
         return NULL;
     }
     pool->maker = getpid();
+    pool->process = dist__process;
     pool->workers = backend->executor == DIST_INLINE ? 1
                     : opts->workers                  ? opts->workers
                                                      : backend->default_workers(NULL);
@@ -369,8 +369,9 @@ static dist_status await_idle(struct dist_pool *pool, uint64_t limit_ns) {
     struct dist__wait wait;
     dist__wait_begin(&wait, NULL, 1, limit_ns);
     wait.pool = pool;
-    while (!status && (pool->under_way || pool->foremen || pool->ending)) {
-        if (dist__wait_is_vain(&wait)) status = dist__wait_refuse();
+    while (!status && (pool->under_way || pool->foremen || pool->ending || pool->sweepers)) {
+        if (pool->mailed) status = dist__pool_sweep(pool, limit_ns) ? DIST_OK : DIST_TIMEOUT;
+        else if (dist__wait_is_vain(&wait)) status = dist__wait_refuse();
         else if (wait.look_ns) await_change(pool, wait.look_ns);
         else if (!await_change(pool, limit_ns)) status = DIST_TIMEOUT;
     }

@@ -38,6 +38,7 @@ struct dist_pool {
     dist_opts opts;
     unsigned *cpus; /* of opts; owned */
     pid_t maker;
+    uint32_t process;           /* see dist__process */
     uint64_t birth;             /* see common/arena.h */
     void *team;                 /* the backend's; NULL: ended, or the pool has none (INLINE) */
     struct dist__hand alone;    /* of INLINE, under its own lock: one call at a time */
@@ -55,6 +56,8 @@ struct dist_pool {
     bool ending;                   /* somebody ends the workers */
     bool has_ender;                /* a thread that does, or has done so, and is to be joined */
     pthread_t ender;
+    size_t mailed;     /* of those under way: jobs that went the short way, which end unheard, */
+    unsigned sweepers; /* and threads that wait for them, without the lock */
     struct dist__guest *guest; /* the first of those that run */
 };
 
@@ -66,6 +69,14 @@ void dist__pool_count_again(struct dist_pool *pool);
 
 /* This thread is in a task or a hook of the pool's. */
 bool dist__pool_is_inside(struct dist_pool *pool);
+
+/* The same for one that goes the short way; false: it has to go the other, and hear why not, or
+ * wait behind jobs that went there before. And when it has ended. */
+bool dist__pool_begin_single(struct dist_pool *pool, bool is_job);
+void dist__pool_end_single(struct dist_pool *pool, bool is_job);
+
+/* With the lock held: waits for the jobs among them. False: the time is up. */
+bool dist__pool_sweep(struct dist_pool *pool, uint64_t limit_ns);
 
 /* When it has ended: the last touch of the pool. */
 void dist__pool_end_call(struct dist_pool *pool);

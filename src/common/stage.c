@@ -5,7 +5,7 @@
 #include "check.h"
 #include "error.h"
 #include "flow.h"
-#include "light.h"
+#include "onlookers.h"
 #include "pool.h"
 #include "queue.h"
 

@@ -188,6 +188,12 @@ static inline bool dist__life_is_expected(struct dist__life *life) {
            dist__life_read(life) / DIST__LIFE_STATES;
 }
 
+/* Worker: is its number another's? Its nursery has died then, and it ought to have, too. */
+static inline bool dist__life_has_heir(struct dist__life *life, uint64_t generation) {
+    /* relaxed: a number to look at */
+    return atomic_load_explicit(&life->births, memory_order_relaxed) > generation;
+}
+
 /* Of whom life_read, before and after, says that it is LIVE. */
 static inline int32_t dist__life_pid(struct dist__life *life) {
     /* acquire: if it is a later one's already, the look after it tells; pairs with [pid] */

@@ -93,8 +93,8 @@ void dist__member_note_lost(struct dist__supervisor *s, struct dist__span items)
     s->lost[s->lost_count++] = items;
 }
 
-static void describe_death(char *text, size_t size, unsigned place, pid_t pid,
-                           struct dist__exit end) {
+void dist__death_describe(char *text, size_t size, unsigned place, pid_t pid,
+                          struct dist__exit end) {
     char buffer[16];
     if (!end.known)
         snprintf(text, size, "worker %u (pid %d) died; its exit status was taken by another wait",
@@ -116,7 +116,7 @@ static void blame(struct dist__supervisor *s, struct dist__span items, unsigned 
                         .exit_code = end.exit_code,
                         .attempts = 1,
                         .worker = place};
-    describe_death(error.message, sizeof error.message, place, dead.pid, end);
+    dist__death_describe(error.message, sizeof error.message, place, dead.pid, end);
     if (!control) {
         for (error.index = items.begin; error.index < items.end; error.index++)
             dist__region_fail(&s->call.region, &error, DIST__ITEM_CRASHED);

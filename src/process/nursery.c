@@ -101,6 +101,7 @@ static void bury(struct nursery *n, unsigned k, const siginfo_t *info) {
     struct dist__life *life = &n->staff->life[k];
     dist__bell_must_ring(&life->asleep); /* nobody sleeps there any more */
     dist__life_end(life, child->generation, status_of(info));
+    dist__mail_inherit(n->staff, k, child->generation, child->pid, status_of(info));
     waitpid(child->pid, NULL, 0);
     child->pid = 0;
     bool idle = begun_by(n, k) == child->begun;
@@ -135,6 +136,17 @@ _Noreturn static void end(struct nursery *n) {
         if (n->child[k].pid) kill(n->child[k].pid, SIGKILL);
     for (bury_all(n); has_children(n); bury_all(n)) poll(NULL, 0, 1);
     _exit(0);
+}
+
+/* Kills workers whose item was cancelled. Returns for how long to sleep, at most timeout_ms. */
+static int enforce_mail(const struct nursery *n, int timeout_ms) {
+    for (unsigned k = 0; k < n->staff->room; k++) {
+        const struct child *child = &n->child[k];
+        if (!child->pid) continue;
+        int ms = dist__mail_enforce(n->staff, k, child->generation, child->pid);
+        if (ms >= 0 && (timeout_ms < 0 || ms < timeout_ms)) timeout_ms = ms;
+    }
+    return timeout_ms;
 }
 
 /* Workers that somebody has stopped are to end, too. */
@@ -179,12 +191,24 @@ static void become_nursery(struct nursery *n) {
     dist__keep_stacks();
 }
 
+/* Of a worker that another nursery had. */
+static void inherit_mail(const struct nursery *n, unsigned k, uint64_t generation) {
+    struct dist__life *life = &n->staff->life[k];
+    int status = SIGKILL;
+    dist__life_status(life, generation, &status);
+    dist__mail_inherit(n->staff, k, generation, dist__life_pid(life), status);
+}
+
 /* The nursery before this one has died, and the kernel kills its workers: they may still run for a
  * moment. */
 static void succeed(const struct nursery *n, unsigned k) {
     struct dist__life *life = &n->staff->life[k];
     uint64_t word = dist__life_read(life);
-    if (word % DIST__LIFE_STATES != DIST__LIFE_LIVE) return;
+    uint64_t generation = word / DIST__LIFE_STATES;
+    if (word % DIST__LIFE_STATES != DIST__LIFE_LIVE) {
+        inherit_mail(n, k, generation);
+        return;
+    }
     int fd = dist__pidfd_open(dist__life_pid(life));
     if (fd >= 0) {
         poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, SUCCESSION_MS);
@@ -192,7 +216,8 @@ static void succeed(const struct nursery *n, unsigned k) {
     } else if (errno != ESRCH) {
         poll(NULL, 0, LOOK_MS);
     }
-    dist__life_end(life, word / DIST__LIFE_STATES, SIGKILL);
+    dist__life_end(life, generation, SIGKILL);
+    inherit_mail(n, k, generation);
 }
 
 _Noreturn void dist__nursery_main(struct dist__staff *staff, pid_t host, int line) {
@@ -203,7 +228,7 @@ _Noreturn void dist__nursery_main(struct dist__staff *staff, pid_t host, int lin
     for (unsigned k = 0; k < staff->room; k++) succeed(&n, k);
     for (;;) {
         bury_all(&n);
-        int timeout_ms = fill(&n);
+        int timeout_ms = enforce_mail(&n, fill(&n));
         /* those who were just born may have worked, and have their worker_exit before them */
         if (is_closing(&n) && !has_children(&n)) end(&n);
         if (is_closing(&n)) wake_all(&n);

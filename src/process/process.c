@@ -221,5 +221,10 @@ const struct dist__backend dist__backend_process = {.name = "process",
                                                     .pool_open = dist__staff_open,
                                                     .pool_resize = dist__staff_resize,
                                                     .pool_end = dist__staff_end,
+                                                    .pool_apply = dist__mail_apply,
+                                                    .pool_clear = dist__mail_stop,
+                                                    .pool_sweep = dist__mail_sweep,
+                                                    .pool_turn = dist__mail_turn,
                                                     .pool_take = take,
-                                                    .pool_give = give};
+                                                    .pool_give = give,
+                                                    .post = &dist__mail_post};

@@ -10,7 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SPIN_NS = 20000 /* about one wake latency */, SPINS_PER_LOOK = 32 };
+enum {
+    SPIN_NS = 20000, /* about one wake latency, */
+    ALONE_NS = 2000, /* the first of it without letting others in */
+    SPINS_PER_LOOK = 32
+};
 
 struct resident {
     struct dist__staff *staff;
@@ -19,7 +23,10 @@ struct resident {
     pid_t nursery;
     struct dist__hand hand;
     struct dist__life *life;
-    uint64_t left; /* tasks before it is replaced; UINT64_MAX: any number */
+    uint64_t left;  /* tasks before it is replaced; UINT64_MAX: any number */
+    uint64_t state; /* that it has told; see mail.h */
+    bool posted;    /* what it ran last was mail */
+    struct dist__courtesy courtesy;
 };
 
 static struct resident self;
@@ -39,38 +46,99 @@ static bool find_invitation(unsigned *slot, uint64_t *word) {
     return any;
 }
 
-static bool must_leave(void) {
-    const struct dist__office *office = self.staff->office;
-    /* it would have died with its nursery, had no task changed its user id; its number is another's
-     * now */
+enum work { NOTHING, INVITATION, MAIL };
+
+static bool take_mail(uint32_t *cell) {
+    const struct dist__mail *mail = self.staff->mail;
+    if (!mail || !dist__rack_any(mail->box.rack)) return false;
+    if (dist__life_has_heir(self.life, self.generation)) _exit(1); /* see leave_if_orphan */
+    return dist__mail_take(self.staff, self.number, self.generation, cell);
+}
+
+/* Mail that is older than the job of an invitation goes first. */
+static bool must_wait(unsigned slot) {
+    const struct dist__mail *mail = self.staff->mail;
+    /* relaxed: see dist__seats_open */
+    uint64_t turn = atomic_load_explicit(&self.staff->slot[slot].turn, memory_order_relaxed);
+    return mail && dist__rack_any_before(mail->box.rack, turn);
+}
+
+/* In turn, if there is both. */
+static enum work find_work(unsigned *slot, uint64_t *word, uint32_t *cell) {
+    if (!self.posted && take_mail(cell)) return MAIL;
+    bool invited = find_invitation(slot, word);
+    if (invited && !must_wait(*slot)) return INVITATION;
+    if (take_mail(cell)) return MAIL;
+    return invited ? INVITATION : NOTHING;
+}
+
+/* Says what it does now. If it was the one to look, and there is more, another one has to. */
+static void become(uint64_t state) {
+    const struct dist__mail *mail = self.staff->mail;
+    if (!mail || state == self.state) return;
+    dist__calls_move(mail->calls, self.number, self.state, state);
+    self.state = state;
+    if (state == DIST__BUSY && dist__rack_any(mail->box.rack)) dist__mail_ring(self.staff);
+}
+
+/* For a moment, unless there is mail. */
+static void pause_looking(void) {
+    const struct dist__mail *mail = self.staff->mail;
+    for (int i = 0; i < SPINS_PER_LOOK; i++) {
+        if (mail && dist__rack_any(mail->box.rack)) return;
+        dist__cpu_pause();
+    }
+}
+
+/* It would have died with its nursery, had no task changed its user id; its number is another's
+ * now. */
+static void leave_if_orphan(void) {
     if (getppid() != self.nursery) _exit(1);
+}
+
+static bool is_dismissed(void) {
+    const struct dist__office *office = self.staff->office;
     /* relaxed, both: facts by themselves */
     return self.left == 0 || atomic_load_explicit(&office->closing, memory_order_relaxed) ||
            self.number >= atomic_load_explicit(&office->size, memory_order_relaxed);
 }
 
+static bool must_leave(void) {
+    leave_if_orphan();
+    return is_dismissed();
+}
+
 /* Looks for one wake latency. */
-static bool look_and_spin(unsigned *slot, uint64_t *word) {
+static enum work look_and_spin(unsigned *slot, uint64_t *word, uint32_t *cell) {
+    dist__courtesy_begin(&self.courtesy);
     for (uint64_t limit = 0;;) {
-        if (find_invitation(slot, word)) return true;
+        enum work work = find_work(slot, word, cell);
+        if (work) return work;
+        become(DIST__LOOKING);
         uint64_t now = dist__now_ns();
         if (limit == 0) limit = now + SPIN_NS;
-        if (now > limit) return false;
-        for (int i = 0; i < SPINS_PER_LOOK; i++) dist__cpu_pause();
+        if (now > limit) return NOTHING;
+        pause_looking();
+        /* the host may have the next item for it */
+        if (self.posted && now > limit - SPIN_NS + ALONE_NS) dist__courtesy_yield(&self.courtesy);
     }
 }
 
-/* False: it is to leave. */
-static bool await_invitation(unsigned *slot, uint64_t *word) {
+/* NOTHING: it is to leave. */
+static enum work await_work(unsigned *slot, uint64_t *word, uint32_t *cell) {
     _Atomic(uint32_t) *asleep = &self.life->asleep;
     for (;;) {
-        if (must_leave()) return false;
-        if (look_and_spin(slot, word)) return true;
+        if (self.posted ? is_dismissed() : must_leave()) return NOTHING;
+        enum work work = look_and_spin(slot, word, cell);
+        if (work) return work;
+        if (self.posted) leave_if_orphan(); /* see must_leave */
+        self.posted = false;                /* that was some time ago */
         dist__bell_arm(asleep);
-        bool any = find_invitation(slot, word);
-        if (!any && !must_leave()) dist__futex_wait(asleep, 1, -1, true);
+        become(DIST__ASLEEP);
+        work = find_work(slot, word, cell);
+        if (!work && !must_leave()) dist__futex_wait(asleep, 1, -1, true);
         dist__bell_must_ring(asleep); /* awake */
-        if (any) return true;
+        if (work) return work;
     }
 }
 
@@ -95,11 +163,13 @@ static void leave_seat(unsigned k, bool comes_back) {
 
 /* ------------------------------------------------------------------ a call */
 
-/* Is there an older invitation than the one it has, or is it time to go? */
+/* Does anything else wait, or is it time to go? */
 static bool must_yield(void) {
     unsigned slot = 0;
     uint64_t word = 0;
-    return must_leave() || find_invitation(&slot, &word);
+    const struct dist__mail *mail = self.staff->mail;
+    return must_leave() || find_invitation(&slot, &word) ||
+           (mail && dist__rack_any(mail->box.rack));
 }
 
 static uint64_t resident_bytes(void) {
@@ -110,11 +180,15 @@ static uint64_t resident_bytes(void) {
     return strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* After a hand-out of so many tasks. */
-static bool has_done_enough(uint64_t tasks) {
+static void count_tasks(uint64_t tasks) {
     size_t most = self.hand.pool->opts.worker_memory;
     if (self.left != UINT64_MAX) self.left -= tasks < self.left ? tasks : self.left;
     if (most && resident_bytes() > most) self.left = 0;
+}
+
+/* After a hand-out of so many tasks. */
+static bool has_done_enough(uint64_t tasks) {
+    count_tasks(tasks);
     return must_yield();
 }
 
@@ -149,15 +223,26 @@ static void work_for(unsigned k) {
     leave_seat(k, more && !must_leave());
 }
 
-/* Follows one invitation. False: it is to leave. */
+/* There was an invitation. */
+static void accept(unsigned k, uint64_t word) {
+    struct dist__seat *seat = dist__seat_of(self.staff, self.number, k);
+    if (!dist__seat_take(seat, word, self.generation)) return;
+    if (sit_down(k)) work_for(k);
+    else leave_seat(k, false); /* there are enough */
+}
+
+/* Follows one invitation, or runs one item. False: it is to leave. */
 static bool serve(void) {
     unsigned k = 0;
     uint64_t word = 0;
-    if (!await_invitation(&k, &word)) return false;
-    struct dist__seat *seat = dist__seat_of(self.staff, self.number, k);
-    if (!dist__seat_take(seat, word, self.generation)) return true;
-    if (sit_down(k)) work_for(k);
-    else leave_seat(k, false); /* there are enough */
+    uint32_t cell = 0;
+    enum work work = await_work(&k, &word, &cell);
+    if (!work) return false;
+    become(DIST__BUSY);
+    if (self.posted && work != MAIL) leave_if_orphan(); /* else it has just looked */
+    self.posted = work == MAIL;
+    if (work == MAIL) count_tasks(dist__mail_run(self.staff, cell, &self.hand, has_begun));
+    else accept(k, word);
     return true;
 }
 

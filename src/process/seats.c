@@ -2,6 +2,7 @@
  * and who has died in one. */
 #include "common/control.h"
 #include "common/error.h"
+#include "common/job.h"
 #include "common/os.h"
 #include "staff.h"
 
@@ -12,12 +13,9 @@
 #include <unistd.h>
 
 enum {
-    OBITUARY_NS = 1000000000,  /* from a worker's end until the nursery has told how */
-    OBITUARY_LOOK_NS = 50000,  /* between looks whether it has */
-    UNATTENDED_NS = 100000000, /* without a worker in the call, before their lives are doubted */
-    DESERTED_NS = 1000000000   /* without any worker, and the call gives up; */
+    OBITUARY_NS = 1000000000, /* from a worker's end until the nursery has told how */
+    OBITUARY_LOOK_NS = 50000  /* between looks whether it has */
 };
-static const uint64_t EXPECTED_NS = 10000000000; /* if some are on their way: so long */
 
 static struct dist__seat *seat_of(const struct dist__supervisor *s, unsigned place) {
     return dist__seat_of(s->staff, place, s->slot);
@@ -44,6 +42,12 @@ dist_status dist__seats_open(struct dist__supervisor *s) {
     if (!dist__seats_are_open(s)) return DIST_OK;
     struct dist__slot *slot = slot_of(s);
     slot->parcel = s->parcel;
+    struct dist_job *job = s->call.batch->job;
+    /* relaxed: see dist__pool_queue */
+    uint64_t turn = job ? atomic_load_explicit(&job->turn, memory_order_relaxed) : 0;
+    /* relaxed: published with the invitation; a worker that was too late for the last one sees any
+     */
+    atomic_store_explicit(&slot->turn, turn, memory_order_relaxed);
     slot->chairs = s->call.batch->workers < s->width ? s->call.batch->workers : 0;
     struct dist__file bell = s->staff->bell[s->slot];
     if (!dist__file_is_open(bell)) return DIST_OK; /* then it is done without */
@@ -164,35 +168,11 @@ static void dismiss(struct dist__member *m) {
     *m = (struct dist__member){.pid = 0, .pidfd = -1};
 }
 
-/* What the board says, and if it has nothing happened for a while, what the kernel says: a nursery
- * that somebody has stopped cannot tell of deaths. */
-static bool lives(struct dist__life *life, bool doubted) {
-    uint64_t word = dist__life_read(life);
-    if (word % DIST__LIFE_STATES != DIST__LIFE_LIVE) return false;
-    if (!doubted) return true;
-    int fd = dist__pidfd_open(dist__life_pid(life));
-    if (fd < 0) return errno != ESRCH;
-    bool ended = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) > 0;
-    close(fd);
-    return !ended;
-}
-
 /* Is nobody there, and has nobody been for a while? Then the system has no room for workers. */
 static bool is_deserted(struct dist__supervisor *s) {
-    uint64_t now = dist__now_ns();
     bool any = false;
     for (unsigned k = 0; k < s->width && !any; k++) any = s->member[k].pid != 0;
-    if (any || s->attended_ns == 0) s->attended_ns = now;
-    bool doubted = now - s->attended_ns > UNATTENDED_NS;
-    if (doubted) dist__staff_prod(s->staff);
-    for (unsigned k = 0; k < s->width && !any; k++) any = lives(&s->staff->life[k], doubted);
-    any = dist__staff_is_alive(s->staff) && any;
-    if (any) s->deserted_ns = 0;
-    else if (s->deserted_ns == 0) s->deserted_ns = now;
-    if (any || now - s->deserted_ns <= DESERTED_NS) return false;
-    for (unsigned k = 0; k < s->width && !any; k++)
-        any = dist__life_is_expected(&s->staff->life[k]);
-    return !any || now - s->deserted_ns > EXPECTED_NS;
+    return dist__staff_is_deserted(s->staff, &s->desertion, any);
 }
 
 void dist__seats_refresh(struct dist__supervisor *s) {

@@ -5,6 +5,7 @@
 #include "common/os.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +16,12 @@
 #include <unistd.h>
 
 enum {
-    MORE_SLOTS = 8,         /* than workers: calls that wait for their turn */
-    SLOT_LOOK_NS = 10000000 /* between looks whether a call without a slot has ended */
+    MORE_SLOTS = 8,            /* than workers: calls that wait for their turn */
+    SLOT_LOOK_NS = 10000000,   /* between looks whether a call without a slot has ended */
+    UNATTENDED_NS = 100000000, /* without a worker in the call, before their lives are doubted */
+    DESERTED_NS = 1000000000   /* without any worker, and the call gives up; */
 };
+static const uint64_t EXPECTED_NS = 10000000000; /* if some are on their way: so long */
 static const size_t LEAST_HEAP = (size_t)1 << 22, MOST_HEAP = (size_t)1 << 36;
 static const size_t KEPT = (size_t)1 << 30; /* larger parcels give their pages back */
 
@@ -150,6 +154,36 @@ bool dist__staff_is_alive(struct dist__staff *staff) {
     return alive;
 }
 
+/* ------------------------------------------------------------------ is anybody there? */
+
+/* What the board says, and if it has nothing happened for a while, what the kernel says: a nursery
+ * that somebody has stopped cannot tell of deaths. */
+static bool lives(struct dist__life *life, bool doubted) {
+    uint64_t word = dist__life_read(life);
+    if (word % DIST__LIFE_STATES != DIST__LIFE_LIVE) return false;
+    if (!doubted) return true;
+    int fd = dist__pidfd_open(dist__life_pid(life));
+    if (fd < 0) return errno != ESRCH;
+    bool ended = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) > 0;
+    close(fd);
+    return !ended;
+}
+
+bool dist__staff_is_deserted(struct dist__staff *staff, struct dist__desertion *d, bool any) {
+    uint64_t now = dist__now_ns();
+    if (any || d->attended_ns == 0) d->attended_ns = now;
+    bool doubted = now - d->attended_ns > UNATTENDED_NS;
+    if (doubted) dist__staff_prod(staff);
+    for (unsigned k = 0; k < staff->room && !any; k++) any = lives(&staff->life[k], doubted);
+    any = dist__staff_is_alive(staff) && any;
+    if (any) d->deserted_ns = 0;
+    else if (d->deserted_ns == 0) d->deserted_ns = now;
+    if (any || now - d->deserted_ns <= DESERTED_NS) return false;
+    for (unsigned k = 0; k < staff->room && !any; k++)
+        any = dist__life_is_expected(&staff->life[k]);
+    return !any || now - d->deserted_ns > EXPECTED_NS;
+}
+
 /* ------------------------------------------------------------------ open and end */
 
 /* Shared memory for all that is not a parcel. */
@@ -165,12 +199,16 @@ static bool lay_out(struct dist__staff *staff) {
     staff->bell = malloc(staff->slots * sizeof *staff->bell);
     for (unsigned k = 0; staff->bell && k < staff->slots; k++)
         staff->bell[k] = dist__file_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    return staff->office && staff->life && staff->slot && staff->seat && staff->chair &&
-           staff->used && staff->bell;
+    if (!staff->office || !staff->life || !staff->slot || !staff->seat || !staff->chair ||
+        !staff->used || !staff->bell)
+        return false;
+    dist__mail_open(staff, staff->heap.size < MOST_HEAP);
+    return true;
 }
 
 static void free_staff(struct dist__staff *staff) {
     for (unsigned k = 0; staff->bell && k < staff->slots; k++) dist__file_close(&staff->bell[k]);
+    dist__mail_close(staff);
     dist__heap_close(&staff->heap);
     pthread_mutex_destroy(&staff->lock);
     pthread_cond_destroy(&staff->changed);
@@ -215,11 +253,21 @@ dist_status dist__staff_open(struct dist_pool *pool) {
     return dist__refuse(DIST_SYSTEM, error, "no process for a pool: %s", strerror(error));
 }
 
-/* The nursery and all workers are to look around. */
-static void tell_all(struct dist__staff *staff) {
+static void tell_nursery(const struct dist__staff *staff) {
     if (dist__file_is_open(staff->line) &&
         send(staff->line.fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
     } /* if its buffer is full it has enough to read */
+}
+
+void dist__staff_tell_nursery(struct dist__staff *staff) {
+    pthread_mutex_lock(&staff->lock);
+    if (staff->nursery) tell_nursery(staff);
+    pthread_mutex_unlock(&staff->lock);
+}
+
+/* The nursery and all workers are to look around. */
+static void tell_all(struct dist__staff *staff) {
+    tell_nursery(staff);
     for (unsigned k = 0; k < staff->room; k++) dist__staff_wake(staff, k);
 }
 

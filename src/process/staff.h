@@ -13,6 +13,7 @@
 #include "common/arena.h"
 #include "common/heap.h"
 #include "common/pool.h"
+#include "post.h"
 #include "supervisor.h"
 
 struct dist__office {                      /* shared; made before the nursery is forked */
@@ -21,8 +22,9 @@ struct dist__office {                      /* shared; made before the nursery is
     alignas(64) _Atomic(uint64_t) tickets; /* drawn; host and workers */
 };
 
-struct dist__slot { /* shared; the first two: host, while all seats are FREE; published by them */
+struct dist__slot { /* shared; the first three: host, while all seats are FREE; published by them */
     struct dist__parcel *parcel;
+    _Atomic(uint64_t) turn;               /* mail below this number is taken first */
     uint32_t chairs;                      /* see .workers; 0: one for each worker of the pool */
     alignas(64) _Atomic(uint32_t) asleep; /* the host's thread is, or will be; see note.h */
 };
@@ -38,6 +40,7 @@ struct dist__staff {
     struct dist__slot *slot;
     struct dist__seat *seat;   /* slots of worker 0, slots of worker 1 ... */
     struct dist__chair *chair; /* `room` of slot 0, of slot 1 ... */
+    struct dist__mail *mail;   /* single items; NULL: there is no memory for them */
 
     struct dist__file *bell; /* one for each slot, inherited by all; fd -1: none */
 
@@ -71,6 +74,12 @@ void dist__staff_end(struct dist_pool *pool);
 /* Host: is the nursery there? If not, another is made. False: it cannot be had. */
 bool dist__staff_is_alive(struct dist__staff *staff);
 
+/* Host: has there been no worker for so long that none will come? To be asked now and then; `any`:
+ * some work on what the caller waits for. Makes another nursery if there is none, and has it go on
+ * if somebody has stopped it. */
+bool dist__staff_is_deserted(struct dist__staff *staff, struct dist__desertion *desertion,
+                             bool any);
+
 /* Has the nursery go on if somebody has stopped it. */
 void dist__staff_prod(struct dist__staff *staff);
 
@@ -81,6 +90,9 @@ void dist__staff_give(struct dist__staff *staff, void *memory, size_t bytes);
 /* A slot for a call, waited for; if the call ends before there is one: staff->slots. */
 unsigned dist__staff_take_slot(struct dist__staff *staff, struct dist__control *control);
 void dist__staff_give_slot(struct dist__staff *staff, unsigned slot);
+
+/* The nursery is to look around. */
+void dist__staff_tell_nursery(struct dist__staff *staff);
 
 /* Wakes worker k if it sleeps; true: it did. */
 bool dist__staff_wake(struct dist__staff *staff, unsigned worker);

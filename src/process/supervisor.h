@@ -14,6 +14,11 @@ struct dist__member { /* a worker, seen from its parent */
     uint64_t generation, file_id; /* of a worker of a pool, and of its pidfd */
 };
 
+struct dist__desertion {  /* of something that workers of a pool are to do; at first 0 */
+    uint64_t attended_ns; /* when it last had a worker, or its first look */
+    uint64_t deserted_ns; /* since when its pool has had no worker; 0: it has some */
+};
+
 struct dist__supervisor {
     struct dist__process_call call;
     struct dist__member *member; /* one for each place */
@@ -30,9 +35,8 @@ struct dist__supervisor {
     struct dist__staff *staff;
     struct dist__parcel *parcel;
     unsigned slot;
-    uint64_t attended_ns; /* when it last had a worker, or its first look */
-    uint64_t deserted_ns; /* since when its pool has had no worker; 0: it has some */
-    uint64_t over_ns;     /* when it was first found to be over with a worker between two items */
+    struct dist__desertion desertion;
+    uint64_t over_ns; /* when it was first found to be over with a worker between two items */
 };
 
 /* ------------------------------------------------------------------ members.c: births and deaths
@@ -60,6 +64,10 @@ void dist__member_stop_all(struct dist__supervisor *s);
 
 /* Condemns attempts that are late and kills whose grace is over. Returns when to look again. */
 uint64_t dist__member_enforce(struct dist__supervisor *s);
+
+/* "worker 2 (pid 41) killed by SIGSEGV" */
+void dist__death_describe(char *text, size_t size, unsigned place, pid_t pid,
+                          struct dist__exit end);
 
 /* ------------------------------------------------------------------ collect.c: what they leave */
 

@@ -1,7 +1,6 @@
 /* thread.c - the backend: a call becomes a loop whose places the caller and pool threads take. */
 #include "common/backend.h"
 #include "common/cpus.h"
-#include "common/light.h"
 #include "crew.h"
 #include "lanes.h"
 #include "team.h"
@@ -229,7 +228,6 @@ static void forget(void) {
     desk.first = NULL;
     desk.last = &desk.first;
     note_awaited();
-    dist__light_forget();
     dist__lanes_forget();
     dist__pool_forget();
     dist__loop_forget();

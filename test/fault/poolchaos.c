@@ -117,6 +117,7 @@ struct plan {
     double task_us;
     uint32_t n; /* of each call */
     unsigned retries, callers, workers;
+    bool singles; /* an item for each call: by jobs, by blocking calls, by both ways to go */
 };
 
 struct caller {
@@ -125,6 +126,7 @@ struct caller {
     uint32_t *items;
     answer *out;
     _Atomic(uint8_t) *runs;
+    uint32_t random;
     uint64_t tasks, calls, crashed, again, gave_up;
 };
 
@@ -168,6 +170,50 @@ static void check_call(struct caller *c, dist_job *job) {
     }
 }
 
+static void check_single(struct caller *c, uint32_t i, dist_status status) {
+    answer expected = status ? (answer){7, 7} : right_answer(i);
+    unsigned runs = atomic_load_explicit(&c->runs[i], memory_order_relaxed);
+    if (status) {
+        if (status != DIST_CRASHED) printf("item %u: %s; ", i, dist_last_error()->message);
+        CHECK(status == DIST_CRASHED && dist_last_error()->signal == SIGKILL);
+        c->crashed++;
+    }
+    CHECK(runs <= 1 && (status || runs == 1));
+    CHECK(c->out[i].value == expected.value && c->out[i].check == expected.check);
+}
+
+/* By its own numbers: those of fault.h are for one thread. */
+static bool one_in(struct caller *c, uint32_t most) {
+    c->random = c->random * 1664525 + 1013904223; /* Numerical Recipes */
+    return (c->random >> 16) % most == 0;
+}
+
+/* An item without anything to look after, or with. */
+static void one_call_for_each(struct caller *c, struct what *what) {
+    dist_job **job = calloc(c->plan->n, sizeof(dist_job *));
+    CHECK(job);
+    for (uint32_t i = 0; i < c->plan->n; i++) {
+        dist_opts opts = {
+            .size = sizeof opts, .pool = c->pool, .ctx = what, .ctx_size = sizeof *what};
+        if (one_in(c, 16)) opts.timeout = 1e6;
+        if (one_in(c, 16)) {
+            check_single(c, i,
+                         dist_apply_fn(task, &c->items[i], sizeof *c->items, &c->out[i],
+                                       sizeof *c->out, &opts));
+            continue;
+        }
+        job[i] = dist_apply_async_fn(task, &c->items[i], sizeof *c->items, &c->out[i],
+                                     sizeof *c->out, &opts);
+        CHECK(job[i]);
+    }
+    for (uint32_t i = 0; i < c->plan->n; i++) {
+        bool any = job[i] && one_in(c, 8);
+        if (any) CHECK(dist_job_wait_any(&job[i], 1, DIST_FOREVER) == 0);
+        if (job[i]) check_single(c, i, dist_job_finish(&job[i]));
+    }
+    free(job);
+}
+
 static void one_call(struct caller *c) {
     dist_job *job;
     struct what what = {c->runs, c->plan->task_us};
@@ -176,6 +222,13 @@ static void one_call(struct caller *c) {
         atomic_store_explicit(&c->runs[i], 0, memory_order_relaxed);
     }
     atomic_fetch_add(&shared->active, 1);
+    if (c->plan->singles) {
+        one_call_for_each(c, &what);
+        atomic_fetch_sub(&shared->active, 1);
+        c->tasks += c->plan->n;
+        c->calls++;
+        return;
+    }
     dist_status status =
         dist_map(task, c->items, c->plan->n, c->out, .pool = c->pool, .silent = true, .job = &job,
                  .ctx = &what, .ctx_size = sizeof what, .retries = c->plan->retries,
@@ -225,7 +278,7 @@ static size_t resident_kib(void) {
 }
 
 static void make_caller(struct caller *c, const struct plan *plan, dist_pool *pool) {
-    *c = (struct caller){.plan = plan, .pool = pool};
+    *c = (struct caller){.plan = plan, .pool = pool, .random = random_below(1u << 30)};
     c->items = malloc(plan->n * sizeof *c->items);
     c->out = malloc(plan->n * sizeof *c->out);
     c->runs = shared_memory(plan->n);
@@ -287,11 +340,20 @@ static void half_the_workers(void) {
     run_plan(&(struct plan){.n = 1000, .callers = 2, .workers = 2, .task_us = 20});
 }
 
+static void single_items(void) {
+    run_plan(&(struct plan){.n = 2000, .callers = 1, .singles = true});
+}
+static void single_items_of_several(void) {
+    run_plan(&(struct plan){.n = 500, .callers = 3, .singles = true, .task_us = 2});
+}
+
 static struct fault_case cases[] = {
     {"tiny tasks", tiny_tasks, 60},
     {"tiny tasks that are tried again", tiny_tasks_with_retries, 60},
     {"several callers", several_callers, 60},
     {"calls in half of the workers", half_the_workers, 60},
+    {"a call for each item", single_items, 60},
+    {"calls for each item by several", single_items_of_several, 60},
 };
 
 int main(int argc, char **argv) {
