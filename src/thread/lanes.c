@@ -1,24 +1,23 @@
-/* lanes.c - where light jobs wait for a thread, and the memory that they are. */
+/* lanes.c - where light jobs wait for a thread. */
 #include "lanes.h"
 #include "blocks.h"
 #include "common/cpus.h"
 #include "common/light.h"
 #include "pool.h"
+#include "slabs.h"
 #include "turns.h"
 #include "watch.h"
 
 #include <stdlib.h>
 
 enum {
-    LANE_SIZE = 64,   /* first block of a lane */
-    SLAB_JOBS = 1023, /* taken from the system at once; with its head 64 KiB */
-    BATCH = 128,      /* free jobs that go from thread to thread at once */
-    IN_A_ROW = 64,    /* jobs of one lane, before another one's turn */
-    FEW = 64,         /* jobs in one tick; if there are more, a further thread is of no use */
-    PAUSES = 32,      /* between two looks at the lanes: about a microsecond */
-    POLLS = 20,       /* looks at empty lanes before a thread gives up */
-    STREAK = 16,      /* jobs in a row that their owner has taken back */
-    WAKES = 2         /* of a tick, if nothing gets on */
+    LANE_SIZE = 64, /* first block of a lane */
+    IN_A_ROW = 64,  /* jobs of one lane, before another one's turn */
+    FEW = 64,       /* jobs in one tick; if there are more, a further thread is of no use */
+    PAUSES = 32,    /* between two looks at the lanes: about a microsecond */
+    POLLS = 20,     /* looks at empty lanes before a thread gives up */
+    STREAK = 16,    /* jobs in a row that their owner has taken back */
+    WAKES = 2       /* of a tick, if nothing gets on */
 };
 
 struct lane {
@@ -35,19 +34,6 @@ struct lane {
 };
 
 static _Atomic(struct lane *) lanes; /* publishes them [lanes] */
-
-struct slab {
-    struct slab *next;
-    alignas(DIST__CACHE_LINE) struct dist__light job[SLAB_JOBS];
-};
-
-/* Batches of free jobs on their way to another thread, and all slabs. They are kept: the memory of
- * jobs is what was needed at once. */
-static struct {
-    pthread_mutex_t lock;
-    struct dist__light *free; /* of each batch the first; the next batch is at its `result` */
-    struct slab *slabs;
-} store = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static alignas(DIST__CACHE_LINE) _Atomic(bool) active; /* the lanes want threads [active] */
 static _Atomic(int) serving;                           /* threads that do [serving] */
@@ -135,26 +121,10 @@ static struct lane *own_lane(void) { return self ? self : find_own_lane(); }
 
 /* ------------------------------------------------------------------ memory */
 
-/* A batch that another thread did not need, or a new slab's jobs; NULL: no memory. */
-static struct dist__light *next_batch(unsigned *count) {
-    pthread_mutex_lock(&store.lock);
-    struct dist__light *first = store.free;
-    if (first) store.free = first->result;
-    struct slab *slab = first ? NULL : aligned_alloc(alignof(struct slab), sizeof *slab);
-    if (slab) slab->next = store.slabs, store.slabs = slab;
-    pthread_mutex_unlock(&store.lock);
-    *count = BATCH;
-    if (!slab) return first;
-    for (unsigned k = 0; k < SLAB_JOBS; k++)
-        slab->job[k].next = k + 1 < SLAB_JOBS ? &slab->job[k + 1] : NULL;
-    *count = SLAB_JOBS;
-    return slab->job;
-}
-
 static struct dist__light *get(void) {
     struct lane *lane = own_lane();
     if (!lane) return NULL;
-    if (!lane->free) lane->free = next_batch(&lane->free_count);
+    if (!lane->free) lane->free = dist__slabs_get(&lane->free_count);
     struct dist__light *light = lane->free;
     if (!light) return NULL;
     lane->free = light->next;
@@ -162,25 +132,12 @@ static struct dist__light *get(void) {
     return light;
 }
 
-/* Half of what the thread has kept goes to the others. */
-static __attribute__((noinline)) void share(struct lane *lane) {
-    struct dist__light *first = lane->free, *last = first;
-    for (unsigned k = 1; k < BATCH; k++) last = last->next;
-    lane->free = last->next;
-    lane->free_count -= BATCH;
-    last->next = NULL;
-    pthread_mutex_lock(&store.lock);
-    first->result = store.free;
-    store.free = first;
-    pthread_mutex_unlock(&store.lock);
-}
-
 static void put(struct dist__light *light) {
     struct lane *lane = own_lane();
     if (!lane) return; /* no memory for a lane: the slab keeps it */
     light->next = lane->free;
     lane->free = light;
-    if (++lane->free_count >= SLAB_JOBS + 2 * BATCH) share(lane);
+    if (++lane->free_count >= DIST__SLABS_KEPT) dist__slabs_share(&lane->free, &lane->free_count);
 }
 
 /* ------------------------------------------------------------------ submitting */
@@ -460,8 +417,7 @@ void dist__lanes_forget(void) {
         atomic_init(&lane->hot, false);
         if (lane != self) atomic_init(&lane->taken, false);
     }
-    store.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    store.free = NULL; /* it may have been in the middle of a change */
+    dist__slabs_forget();
     atomic_init(&active, false);
     atomic_init(&serving, 0);
     seen.ready = false;

@@ -1,5 +1,4 @@
-/* lanes.h - where light jobs wait for a thread: a deque for each thread that submits any, and the
- * memory that they are.
+/* lanes.h - where light jobs wait for a thread: a deque for each thread that submits any.
  *
  * A lane belongs to the thread that pushes to it; when that thread ends, another one takes it over
  * as it is. Threads of the pool that find nothing else *serve* the lanes: they take the oldest job
