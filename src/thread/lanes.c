@@ -8,6 +8,7 @@
 #include "turns.h"
 #include "watch.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 enum {
@@ -17,8 +18,12 @@ enum {
     PAUSES = 32,    /* between two looks at the lanes: about a microsecond */
     POLLS = 20,     /* looks at empty lanes before a thread gives up */
     STREAK = 16,    /* jobs in a row that their owner has taken back */
-    WAKES = 2       /* of a tick, if nothing gets on */
+    WAKES = 2,      /* of a tick, if nothing gets on */
+    MANY = 128,     /* jobs in a lane, of which a thread takes several at once */
+    SUBMITS = 64    /* between two looks whether there are so many */
 };
+
+_Static_assert(MANY >= DIST__DEQUE_REACH && LANE_SIZE >= DIST__DEQUE_REACH, "see deque.h");
 
 struct lane {
     struct dist__deque deque;                    /* of light jobs */
@@ -26,6 +31,7 @@ struct lane {
     _Atomic(bool) taken;                         /* by a living thread [taken] */
     _Atomic(bool) hot; /* owner sets, the watch resets: its only job is the owner's to run */
     _Atomic(uint32_t) submitted; /* owner writes: how many so far */
+    _Atomic(uint64_t) moved;     /* owner writes: how many it has brought from other lanes */
     unsigned streak;             /* owner only: jobs that it has taken back, one after the other */
     bool serves;                 /* owner only, as what follows */
     struct dist__light *free;    /* jobs for reuse */
@@ -91,6 +97,7 @@ static struct lane *new_lane(void) {
     dist__deque_init(&lane->deque, block);
     atomic_init(&lane->taken, true);
     atomic_init(&lane->submitted, 0);
+    atomic_init(&lane->moved, 0);
     atomic_init(&lane->hot, false);
     lane->seen = 0;
     lane->streak = 0;
@@ -219,6 +226,7 @@ static bool submit(struct dist__light *light) {
     /* relaxed, both: a number, and the owner's own */
     uint32_t submitted = atomic_load_explicit(&lane->submitted, memory_order_relaxed);
     atomic_store_explicit(&lane->submitted, submitted + 1, memory_order_relaxed);
+    if (submitted % SUBMITS == SUBMITS - 1) dist__deque_open(&lane->deque, MANY);
     if (!is_active()) activate();
     if (hot && dist__watch_lanes()) return true;
     if (!dist__pool_will_see()) call_for_help(lane);
@@ -304,18 +312,47 @@ bool dist__lanes_begin(void) {
     return true;
 }
 
+/* Jobs of another lane come into the own one, which is empty: others may take them on from there.
+ * That this thread may sit in a long one before them is the business of the watch. */
+static void move_in(void *const *light, int64_t count) {
+    /* relaxed: the push publishes it */
+    atomic_store_explicit(&self->hot, false, memory_order_relaxed);
+    bool pushed = dist__deque_offer_some(&self->deque, light, count);
+    assert(pushed);
+    (void)pushed;
+    /* relaxed, both: a number */
+    uint64_t moved = atomic_load_explicit(&self->moved, memory_order_relaxed);
+    atomic_store_explicit(&self->moved, moved + (uint64_t)count, memory_order_relaxed);
+    if (!dist__pool_will_see() && !dist__watch_lanes()) dist__pool_wake();
+}
+
+/* The oldest job of a lane that this thread may take; NULL: none. If there are many, some more come
+ * into the own lane, if that is empty: *moved, else untouched. */
+static struct dist__light *take_oldest(struct lane *lane, unsigned *moved) {
+    void *light[DIST__DEQUE_REACH];
+    int64_t count, most = dist__deque_count(&self->deque) == 0 ? DIST__DEQUE_REACH : 1;
+    bool lost;
+    if (dist__deque_count(&lane->deque) <= left_to_owner(lane)) return NULL;
+    do count = dist__deque_steal_some(&lane->deque, light, most, &lost);
+    while (lost);
+    if (count == 0) return NULL;
+    if (count > 1) {
+        move_in(&light[1], count - 1);
+        *moved = (unsigned)count - 1;
+    }
+    return light[0];
+}
+
 /* Some jobs of a lane. Returns how many. */
 static unsigned serve_lane(struct lane *lane, bool (*should_stop)(void)) {
-    unsigned count = 0;
+    unsigned count = 0, moved = 0;
     do {
-        struct dist__light *light;
-        bool lost;
-        if (dist__deque_count(&lane->deque) <= left_to_owner(lane)) break;
-        do light = dist__deque_steal(&lane->deque, &lost);
-        while (!light && lost);
+        struct dist__light *light = moved > 0 ? take_oldest(self, &moved) : NULL;
+        moved = light ? moved - 1 : 0;
+        if (!light) light = take_oldest(lane, &moved);
         if (!light) break;
         if (dist__light_take(light)) put(light);
-    } while (++count < IN_A_ROW && !should_stop());
+    } while ((++count < IN_A_ROW || moved > 0) && !should_stop());
     return count;
 }
 
@@ -357,8 +394,10 @@ void dist__lanes_tell_on(bool leaves) {
 
 static uint64_t count_taken(void) {
     uint64_t taken = 0;
-    for (struct lane *lane = first_lane(); lane; lane = lane->next) /* relaxed: a number */
-        taken += (uint64_t)atomic_load_explicit(&lane->deque.top, memory_order_relaxed);
+    for (struct lane *lane = first_lane(); lane; lane = lane->next) {
+        taken += (uint64_t)dist__deque_taken(&lane->deque);
+        taken -= atomic_load_explicit(&lane->moved, memory_order_relaxed); /* a number */
+    }
     return taken;
 }
 
