@@ -323,6 +323,7 @@ static void move_in(void *const *light, int64_t count) {
     /* relaxed, both: a number */
     uint64_t moved = atomic_load_explicit(&self->moved, memory_order_relaxed);
     atomic_store_explicit(&self->moved, moved + (uint64_t)count, memory_order_relaxed);
+    if (!is_active()) activate();
     if (!dist__pool_will_see() && !dist__watch_lanes()) dist__pool_wake();
 }
 
