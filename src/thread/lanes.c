@@ -136,6 +136,7 @@ static struct dist__light *get(void) {
     if (!light) return NULL;
     lane->free = light->next;
     lane->free_count--;
+    __builtin_prefetch(lane->free, 1); /* another thread had it last, perhaps */
     return light;
 }
 
@@ -338,6 +339,7 @@ static struct dist__light *take_oldest(struct lane *lane, unsigned *moved) {
     while (lost);
     if (count == 0) return NULL;
     if (count > 1) {
+        for (int64_t i = 1; i < count; i++) __builtin_prefetch(light[i], 1); /* their turn comes */
         move_in(&light[1], count - 1);
         *moved = (unsigned)count - 1;
     }
