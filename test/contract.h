@@ -12,6 +12,8 @@
 #ifndef DIST_TEST_CONTRACT_H
 #define DIST_TEST_CONTRACT_H
 
+#include "sanitized.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -83,23 +85,5 @@ bool contract_in_pools(void);
 #endif
 
 #define N(array) (sizeof(array) / sizeof *(array))
-
-#if defined(__has_feature)
-#define HAS_FEATURE(name) __has_feature(name)
-#else
-#define HAS_FEATURE(name) 0
-#endif
-
-#if defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
-#define THREAD_SANITIZED 1 /* cannot start threads in a child of a process that has some */
-#else
-#define THREAD_SANITIZED 0
-#endif
-
-#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer) || THREAD_SANITIZED
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
 
 #endif

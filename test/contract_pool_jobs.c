@@ -210,6 +210,54 @@ WORKER_CASE("L-08", a_job_that_waits_for_room_may_be_cancelled) {
     empty_pool(&full);
 }
 
+static void *cancel_soon(void *token) {
+    nap(0.05);
+    dist_token_cancel(token);
+    return NULL;
+}
+
+WORKER_CASE("P-32", whoever_waits_for_room_has_a_limit_and_a_token) {
+    struct full full = fill_pool();
+    double begin = now();
+    assert_null(dist_apply_async(visit, DIST_NONE, DIST_NONE, .pool = full.pool, .ctx = full.place,
+                                 .timeout = 0.05));
+    assert_int_equal(dist_last_error()->status, DIST_TIMEOUT);
+    assert_true(now() - begin >= 0.05);
+    assert_true(now() - begin < 10);
+    dist_token *token = dist_token_new();
+    pthread_t thread = begin_thread(cancel_soon, token);
+    assert_null(dist_apply_async(visit, DIST_NONE, DIST_NONE, .pool = full.pool, .ctx = full.place,
+                                 .token = token));
+    assert_int_equal(dist_last_error()->status, DIST_CANCELLED);
+    pthread_join(thread, NULL);
+    assert_true(now() - begin < 10);
+    dist_token_free(token);
+    empty_pool(&full);
+    assert_int_equal(counted(&full.place->ended), 5);
+}
+
+WORKER_CASE("F-02", a_stage_that_waits_for_room_is_cancelled) {
+    struct full full = fill_pool();
+    for (int by_limit = 0; by_limit < 2; by_limit++) {
+        dist_queue *in = dist_queue_open(.item_size = sizeof(int), .capacity = 2);
+        double begin = now();
+        assert_int_equal(dist_queue_put(in, &(int){1}, 0), DIST_OK);
+        dist_job *stage =
+            dist_pipe(in, ten_times, NULL, .pool = full.pool, .timeout = by_limit ? 0.1 : 0);
+        assert_non_null(stage);
+        while (dist_queue_length(in)) nap(0.001);
+        nap(0.02);
+        assert_int_equal(dist_job_state(stage), DIST_RUNNING);
+        if (!by_limit) assert_int_equal(dist_job_cancel(stage, true), DIST_OK);
+        assert_int_equal(dist_job_wait(stage, 15), by_limit ? DIST_TIMEOUT : DIST_CANCELLED);
+        assert_true(now() - begin < 10);
+        dist_job_finish(&stage);
+        assert_int_equal(dist_queue_join(in, 0), DIST_OK);
+        dist_queue_free(&in);
+    }
+    empty_pool(&full);
+}
+
 WORKER_CASE("F-02", a_job_that_is_cancelled_makes_room) {
     struct full full = fill_pool();
     assert_int_equal(dist_job_cancel(full.waiting[0], false), DIST_OK);

@@ -204,6 +204,25 @@ CASE_ON("G-01", every_way_to_die_in_a_pool_costs_one_item, ON_PROCESS, 40) {
     dist_pool_free(&pool);
 }
 
+static bool is_slow;
+
+static void begin_slowly(void) {
+    if (is_slow) nap(2);
+    is_slow = false; /* its own children are not */
+}
+
+/* As on a machine that has too much to do. */
+CASE_ON("G-01", a_pool_that_begins_slowly_runs_all_the_same, ON_PROCESS, 40) {
+    pthread_atfork(NULL, NULL, begin_slowly);
+    is_slow = true;
+    DIST_SCOPED_POOL *pool = dist_pool_open(.executor = X, .workers = 2);
+    is_slow = false;
+    assert_non_null(pool);
+    int out[100];
+    assert_int_equal(dist_map(square, numbers(), 100, out, .pool = pool), DIST_OK);
+    assert_int_equal(out[99], 99 * 99);
+}
+
 CASE_ON("P-58", ninety_nine_of_a_hundred_survive_a_kill_in_a_pool, ON_PROCESS, 20) {
     static const size_t chunks[] = {0, 1, 7, 100};
     clear_board();

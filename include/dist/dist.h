@@ -229,8 +229,9 @@ typedef struct dist_opts {
     size_t tasks_per_worker; /* PROCESS: a worker is replaced after so many tasks; 0: never */
     size_t worker_memory;    /* PROCESS: it is replaced, between two tasks, when so many bytes of
                               * it are resident; 0: never */
-    size_t max_pending;      /* jobs that may wait to begin: submitting one more waits for room, or
-                              * fails (.no_wait); 0: any number */
+    size_t max_pending;      /* jobs that may wait to begin: submitting one more waits for room, as
+                              * long as its .timeout and its .token let it (it is refused with
+                              * DIST_TIMEOUT, DIST_CANCELLED), or fails (.no_wait); 0: any number */
     bool strict;             /* PROCESS: DIST_STATE if other threads run, whose locks workers would
                               * inherit */
 

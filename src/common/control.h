@@ -62,7 +62,7 @@ struct dist__control {
     _Atomic(uint64_t) bell_file;      /* which file that is: a task may close it and open another */
     const _Atomic(uint32_t) *cancel;  /* by dist_job_cancel; NULL: there is no such job */
     const _Atomic(uint32_t) *stopped; /* by the end of its pool or stage, or NULL */
-    pthread_t supervisor; /* who runs the call, and its hooks; for the pool */
+    pthread_t supervisor;             /* who runs the call, and its hooks; for the pool */
 
     /* Of the backend; may be NULL. `land`: brings results to the caller's memory before a hook is
      * told. `heard_of`: a failure has been read; `again`: the items wait for a further attempt. */

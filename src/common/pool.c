@@ -23,8 +23,7 @@ static dist_status check(const struct dist_pool *pool) {
     return DIST_OK;
 }
 
-/* With the lock held: is this thread inside a task or a hook of the pool's? */
-static bool is_inside(const struct dist_pool *pool) {
+bool dist__pool_is_inside_locked(const struct dist_pool *pool) {
     if (dist__hand_lender(pool)) return true;
     for (const struct dist__guest *g = pool->guest; g; g = g->next)
         if (pthread_equal(g->supervisor, pthread_self())) return true;
@@ -34,7 +33,7 @@ static bool is_inside(const struct dist_pool *pool) {
 bool dist__pool_is_inside(struct dist_pool *pool) {
     if (pool->maker != getpid()) return false;
     pthread_mutex_lock(&pool->lock);
-    bool inside = is_inside(pool);
+    bool inside = dist__pool_is_inside_locked(pool);
     pthread_mutex_unlock(&pool->lock);
     return inside;
 }
@@ -113,128 +112,6 @@ static void tell_guests(struct dist_pool *pool) {
         pthread_mutex_lock(&pool->lock);
         g = pool->guest; /* others may have gone */
     }
-}
-
-/* ------------------------------------------------------------------ jobs that wait */
-
-/* With the lock held. */
-static void unlink_job(struct dist_pool *pool, struct dist_job *job) {
-    *(job->before ? &job->before->after : &pool->first) = job->after;
-    *(job->after ? &job->after->before : &pool->last) = job->before;
-    job->before = job->after = NULL;
-    job->queued = false;
-    pool->waiting--;
-    pthread_cond_broadcast(&pool->changed);
-}
-
-static bool may_begin(const struct dist_job *job) {
-    return !job->quota || job->quota->running < job->quota->most;
-}
-
-/* It begins: takes it off the list. */
-static void unlink_begun(struct dist_pool *pool, struct dist_job *job) {
-    unlink_job(pool, job);
-    if (!job->quota) return;
-    job->quota->running++;
-    job->counted = true;
-}
-
-/* Begins as many jobs as may run: with n workers, n. Unlocks. */
-static void begin_and_unlock(struct dist_pool *pool) {
-    struct dist_job *begun = NULL, **end = &begun;
-    for (struct dist_job *job = pool->first, *next; job && pool->foremen < pool->workers;
-         job = next) {
-        next = job->after;
-        if (!may_begin(job)) continue;
-        unlink_begun(pool, job);
-        pool->foremen++;
-        *end = job;
-        end = &job->after;
-    }
-    pthread_mutex_unlock(&pool->lock);
-    for (struct dist_job *next; begun; begun = next) {
-        next = begun->after;
-        begun->after = NULL;
-        dist__job_submit(begun);
-    }
-}
-
-static bool was_cancelled(const struct dist_job *job) {
-    return dist__job_phase(job) != DIST__QUEUED;
-}
-
-/* With the lock held: waits for room in the list, or until the job is cancelled. */
-static dist_status await_room(struct dist_pool *pool, const struct dist_job *job) {
-    size_t most = pool->opts.max_pending;
-    bool no_wait = job->opts.no_wait;
-    if (most && is_inside(pool)) no_wait = true; /* the room may depend on this very task */
-    while (most && pool->waiting >= most && pool->phase != DIST__POOL_TERMINATED &&
-           !was_cancelled(job)) {
-        if (no_wait)
-            return dist__refuse(DIST_FULL, 0, "pool: %zu jobs wait already", pool->waiting);
-        pthread_cond_wait(&pool->changed, &pool->lock);
-    }
-    if (pool->phase == DIST__POOL_TERMINATED)
-        return dist__refuse(DIST_CLOSED, 0, "pool: is closed");
-    return DIST_OK;
-}
-
-/* With the lock held. */
-static void append(struct dist_pool *pool, struct dist_job *job) {
-    job->before = pool->last;
-    job->after = NULL;
-    *(pool->last ? &pool->last->after : &pool->first) = job;
-    pool->last = job;
-    job->queued = true;
-    pool->waiting++;
-}
-
-dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job, bool *listed) {
-    pthread_mutex_lock(&pool->lock);
-    dist_status refused = await_room(pool, job);
-    *listed = !refused && !was_cancelled(job);
-    uint64_t turn = pool->backend->pool_turn ? pool->backend->pool_turn(pool) : 0;
-    /* relaxed: somebody who waits may have begun it, and then it has its turn at once */
-    atomic_store_explicit(&job->turn, turn, memory_order_relaxed);
-    if (*listed) append(pool, job);
-    begin_and_unlock(pool);
-    return refused;
-}
-
-bool dist__pool_unqueue(struct dist_pool *pool, struct dist_job *job) {
-    pthread_mutex_lock(&pool->lock);
-    bool queued = job->queued;
-    if (queued) unlink_job(pool, job);
-    else pthread_cond_broadcast(&pool->changed); /* it may wait for room */
-    pthread_mutex_unlock(&pool->lock);
-    return queued;
-}
-
-bool dist__pool_take(struct dist_pool *pool, struct dist_job *job, bool *listed) {
-    *listed = false;
-    if (dist__job_phase(job) != DIST__QUEUED) return false;
-    pthread_mutex_lock(&pool->lock);
-    bool mine = (!job->queued || may_begin(job)) &&
-                dist__phase_move(&job->phase, DIST__QUEUED, DIST__UNDER_WAY);
-    *listed = mine && job->queued;
-    if (*listed) unlink_begun(pool, job);
-    else if (mine) pthread_cond_broadcast(&pool->changed); /* it may wait for room */
-    pthread_mutex_unlock(&pool->lock);
-    return mine;
-}
-
-void dist__pool_give_back(struct dist_pool *pool, struct dist_job *job) {
-    pthread_mutex_lock(&pool->lock);
-    if (job->counted) job->quota->running--;
-    job->counted = false;
-    begin_and_unlock(pool);
-}
-
-void dist__pool_next(struct dist_pool *pool) {
-    pthread_mutex_lock(&pool->lock);
-    pool->foremen--;
-    pthread_cond_broadcast(&pool->changed);
-    begin_and_unlock(pool);
 }
 
 /* ------------------------------------------------------------------ open and end */
@@ -339,12 +216,7 @@ dist_status dist_pool_terminate(dist_pool *pool) {
     atomic_store_explicit(&pool->stopped, 1, memory_order_relaxed);
     pool->foremen++; /* nobody frees the pool meanwhile */
     tell_guests(pool);
-    for (struct dist_job *job; (job = pool->first);) {
-        unlink_job(pool, job);
-        pthread_mutex_unlock(&pool->lock);
-        dist__job_drop(job);
-        pthread_mutex_lock(&pool->lock);
-    }
+    dist__pool_drop_pending(pool);
     bool has_team = pool->team && !pool->ending; /* and keeps it: this counts as a foreman */
     pthread_mutex_unlock(&pool->lock);
     if (has_team && pool->backend->pool_clear) pool->backend->pool_clear(pool);
@@ -363,7 +235,7 @@ static bool await_change(struct dist_pool *pool, uint64_t limit_ns) {
 
 /* With the lock held: waits until nothing is under way. */
 static dist_status await_idle(struct dist_pool *pool, uint64_t limit_ns) {
-    if (is_inside(pool))
+    if (dist__pool_is_inside_locked(pool))
         return dist__refuse(DIST_DEADLOCK, 0, "pool: this task or hook is a part of it");
     dist_status status = DIST_OK;
     struct dist__wait wait;
@@ -472,7 +344,7 @@ dist_status dist_pool_resize(dist_pool *pool, unsigned workers) {
     if (pool->phase != DIST__POOL_OPEN) status = dist__refuse(DIST_CLOSED, 0, "pool: is closed");
     if (!status) status = pool->backend->pool_resize(pool, workers);
     if (!status) pool->workers = workers;
-    begin_and_unlock(pool);
+    dist__pool_begin_and_unlock(pool);
     dist__cancel_restore(cancel_state);
     return status;
 }

@@ -67,8 +67,9 @@ dist_status dist__pool_begin_call(struct dist_pool *pool);
 /* The same for something more, by somebody who has begun one: never refused. */
 void dist__pool_count_again(struct dist_pool *pool);
 
-/* This thread is in a task or a hook of the pool's. */
+/* This thread is in a task or a hook of the pool's. The second: the lock is held. */
 bool dist__pool_is_inside(struct dist_pool *pool);
+bool dist__pool_is_inside_locked(const struct dist_pool *pool);
 
 /* The same for one that goes the short way; false: it has to go the other, and hear why not, or
  * wait behind jobs that went there before. And when it has ended. */
@@ -93,6 +94,15 @@ void dist__pool_leaves_stage(struct dist_pool *pool, struct dist__guest *guest);
 /* Has one of the pool's jobs begun as soon as those before it have. DIST_OK, or a refusal. *listed:
  * the pool refers to the job until it is taken off; else it was refused, or cancelled meanwhile. */
 dist_status dist__pool_queue(struct dist_pool *pool, struct dist_job *job, bool *listed);
+
+/* Who waits for room looks again whether he is to: after the stage of his job was stopped. */
+void dist__pool_stir(struct dist_pool *pool);
+
+/* With the lock held: begins as many jobs as may run: with n workers, n. Unlocks. */
+void dist__pool_begin_and_unlock(struct dist_pool *pool);
+
+/* With the lock held, which it lets go meanwhile: none of those in the list will begin. */
+void dist__pool_drop_pending(struct dist_pool *pool);
 
 /* It is cancelled. True: it was in the list, and the reference is the caller's now. */
 bool dist__pool_unqueue(struct dist_pool *pool, struct dist_job *job);

@@ -62,6 +62,7 @@ void dist__stage_stop(struct dist__stage *stage) {
     pthread_mutex_unlock(&stage->lock);
     dist__queue_stir(stage->in);
     if (stage->out) dist__queue_stir(stage->out);
+    if (stage->opts.pool) dist__pool_stir(stage->opts.pool);
     dist__tell_onlookers();
 }
 

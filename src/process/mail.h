@@ -4,11 +4,11 @@
  * An item lies in a cell. Its word goes NEW -> QUEUED -> UNDER_WAY -> ENDED (common/phase.h), its
  * stamp says who may move it:
  *
- *     NONE -> POSTED (number) -> TAKEN (bearer)              host, worker
- *             POSTED -> NONE                                 host: it was cancelled
- *             TAKEN -> NONE                                  worker: it finds it cancelled
- *             TAKEN -> POSTED                                nursery: its bearer died before it
- * began ENDED, TAKEN -> POSTED (another number)                host: the next item in this cell
+ *     NONE -> POSTED (number) -> TAKEN (bearer)      host, worker
+ *             POSTED -> NONE                         host: it was cancelled
+ *             TAKEN -> NONE                          worker: it finds it cancelled
+ *             TAKEN -> POSTED                        nursery: its bearer died before it began
+ *     ENDED, TAKEN -> POSTED (another number)        host: the next item in this cell
  *
  * A bearer is one worker for ever (its number and its generation), and takes a stamp by CAS, so who
  * has it is never in doubt. It moves the word to UNDER_WAY after that, and ENDED is the last touch.

@@ -229,6 +229,8 @@ _Noreturn void dist__nursery_main(struct dist__staff *staff, pid_t host, int lin
     for (;;) {
         bury_all(&n);
         int timeout_ms = enforce_mail(&n, fill(&n));
+        /* relaxed: a number to look at */
+        atomic_store_explicit(&staff->office->filled, staff->nurseries, memory_order_relaxed);
         /* those who were just born may have worked, and have their worker_exit before them */
         if (is_closing(&n) && !has_children(&n)) end(&n);
         if (is_closing(&n)) wake_all(&n);

@@ -83,6 +83,7 @@ static int start_nursery(struct dist__staff *staff) {
     int line[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line)) return errno;
     dist__worker_flush_host();
+    staff->nurseries++;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before); /* no handler of the host may run in it */
@@ -95,6 +96,7 @@ static int start_nursery(struct dist__staff *staff) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(line[1]);
     if (error) {
+        staff->nurseries--;
         close(line[0]);
         return error;
     }
@@ -169,6 +171,18 @@ static bool lives(struct dist__life *life, bool doubted) {
     return !ended;
 }
 
+/* A nursery that has not come to it yet, or a worker, on a machine that is slow. */
+static bool anybody_is_expected(struct dist__staff *staff) {
+    pthread_mutex_lock(&staff->lock);
+    /* relaxed: a number to look at */
+    bool any =
+        atomic_load_explicit(&staff->office->filled, memory_order_relaxed) != staff->nurseries;
+    pthread_mutex_unlock(&staff->lock);
+    for (unsigned k = 0; k < staff->room && !any; k++)
+        any = dist__life_is_expected(&staff->life[k]);
+    return any;
+}
+
 bool dist__staff_is_deserted(struct dist__staff *staff, struct dist__desertion *d, bool any) {
     uint64_t now = dist__now_ns();
     if (any || d->attended_ns == 0) d->attended_ns = now;
@@ -179,9 +193,7 @@ bool dist__staff_is_deserted(struct dist__staff *staff, struct dist__desertion *
     if (any) d->deserted_ns = 0;
     else if (d->deserted_ns == 0) d->deserted_ns = now;
     if (any || now - d->deserted_ns <= DESERTED_NS) return false;
-    for (unsigned k = 0; k < staff->room && !any; k++)
-        any = dist__life_is_expected(&staff->life[k]);
-    return !any || now - d->deserted_ns > EXPECTED_NS;
+    return !anybody_is_expected(staff) || now - d->deserted_ns > EXPECTED_NS;
 }
 
 /* ------------------------------------------------------------------ open and end */

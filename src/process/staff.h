@@ -19,6 +19,7 @@
 struct dist__office {                      /* shared; made before the nursery is forked */
     _Atomic(uint32_t) size;                /* workers from this number on leave; host */
     _Atomic(uint32_t) closing;             /* all leave; host */
+    _Atomic(uint32_t) filled;              /* the last nursery that has forked workers; nursery */
     alignas(64) _Atomic(uint64_t) tickets; /* drawn; host and workers */
 };
 
@@ -49,6 +50,7 @@ struct dist__staff {
     pthread_cond_t changed;
     bool *used; /* slots */
     pid_t nursery;
+    uint32_t nurseries;                 /* that there were; each knows by it which it is */
     struct dist__file nursery_fd, line; /* its pidfd, and a socket: its end tells the host's */
 };
 

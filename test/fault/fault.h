@@ -4,6 +4,8 @@
 #ifndef DIST_TEST_FAULT_H
 #define DIST_TEST_FAULT_H
 
+#include "../sanitized.h"
+
 #include <dist/dist.h>
 
 #include <stdatomic.h>
@@ -18,25 +20,6 @@
     do                                                                                             \
         if (!(condition)) check_failed(__FILE__, __LINE__, #condition);                            \
     while (0)
-
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZED 1
-#elif defined(__SANITIZE_ADDRESS__)
-#define ADDRESS_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZED 1
-#elif __has_feature(address_sanitizer)
-#define ADDRESS_SANITIZED 1
-#endif
-#endif
-#ifndef THREAD_SANITIZED
-#define THREAD_SANITIZED 0
-#endif
-#ifndef ADDRESS_SANITIZED
-#define ADDRESS_SANITIZED 0
-#endif
-#define SANITIZED (THREAD_SANITIZED || ADDRESS_SANITIZED)
 
 struct fault_case {
     const char *name; /* what happens */

@@ -12,18 +12,6 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#if defined(__has_feature)
-#define HAS_FEATURE(name) __has_feature(name)
-#else
-#define HAS_FEATURE(name) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) ||                               \
-    HAS_FEATURE(thread_sanitizer) || HAS_FEATURE(address_sanitizer)
-#define SANITIZED 1 /* its runtime does not survive a fork in the middle of threads */
-#else
-#define SANITIZED 0
-#endif
-
 enum {
     HOSTS = 4,   /* threads that call all the time, */
     WORKERS = 5, /* each with four of the pool */

@@ -3,6 +3,8 @@
 #ifndef DIST_TEST_STRESS_H
 #define DIST_TEST_STRESS_H
 
+#include "../sanitized.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
