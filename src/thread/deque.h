@@ -1,7 +1,7 @@
 /* deque.h - the work-stealing deque of D. Chase and Y. Lev, "Dynamic circular work-stealing
  * deque" (SPAA 2005), with sequentially consistent operations in the place of fences.
  *
- * The owner pushes and pops at the bottom, thieves steal at the top. Indices are 64 bits and only
+ * The owner pushes and pops at the bottom, thieves steal at the top. Indices have 63 bits and only
  * grow (bottom falls by one during a pop), so they never wrap. Every store to bottom is at least
  * a release: a thief that sees an index sees the slot, and what the element points to.
  *
@@ -10,10 +10,10 @@
  *
  * A thief takes one element, or, while the deque is *open*, up to DIST__DEQUE_REACH of them at
  * once. The owner opens it when there are many, and closes it before it pops where such a thief
- * might reach; so it pops without a look at thieves as long as it is far from top. Whether it is
- * open stands in one word with the index of top: a thief's CAS fails if that has changed since it
- * looked. It must not come back either, since behind the first element the owner may have popped
- * and pushed meanwhile; so a deque that was closed opens again only when top has moved on. */
+ * might reach; so it pops without a CAS as long as it is far from top. Whether it is open stands in
+ * one word with the index of top: a thief's CAS fails if that has changed since it looked. It must
+ * not come back either, since behind the first element the owner may have popped and pushed
+ * meanwhile; so a deque that was closed opens again only when top has moved on. */
 #ifndef DIST_THREAD_DEQUE_H
 #define DIST_THREAD_DEQUE_H
 
