@@ -20,6 +20,7 @@ enum {
     STREAK = 16,    /* jobs in a row that their owner has taken back */
     WAKES = 2,      /* of a tick, if nothing gets on */
     MANY = 128,     /* jobs in a lane, of which a thread takes several at once */
+    SPAN_US = 10,   /* in which those are to be done */
     SUBMITS = 64    /* between two looks whether there are so many */
 };
 
@@ -33,6 +34,7 @@ struct lane {
     _Atomic(uint32_t) submitted; /* owner writes: how many so far */
     _Atomic(uint64_t) moved;     /* owner writes: how many it has brought from other lanes */
     unsigned streak;             /* owner only: jobs that it has taken back, one after the other */
+    unsigned at_once;            /* owner only: jobs that it takes from another lane, at most */
     bool serves;                 /* owner only, as what follows */
     struct dist__light *free;    /* jobs for reuse */
     unsigned free_count;
@@ -101,6 +103,7 @@ static struct lane *new_lane(void) {
     atomic_init(&lane->hot, false);
     lane->seen = 0;
     lane->streak = 0;
+    lane->at_once = 1;
     lane->serves = false;
     lane->free = NULL;
     lane->free_count = 0;
@@ -332,7 +335,7 @@ static void move_in(void *const *light, int64_t count) {
  * into the own lane, if that is empty: *moved, else untouched. */
 static struct dist__light *take_oldest(struct lane *lane, unsigned *moved) {
     void *light[DIST__DEQUE_REACH];
-    int64_t count, most = dist__deque_count(&self->deque) == 0 ? DIST__DEQUE_REACH : 1;
+    int64_t count, most = dist__deque_count(&self->deque) == 0 ? self->at_once : 1;
     bool lost;
     if (dist__deque_count(&lane->deque) <= left_to_owner(lane)) return NULL;
     do count = dist__deque_steal_some(&lane->deque, light, most, &lost);
@@ -346,15 +349,27 @@ static struct dist__light *take_oldest(struct lane *lane, unsigned *moved) {
     return light[0];
 }
 
+/* What it has taken at once is done. Longer jobs are taken one by one: so they begin in their
+ * order, and none needs another thread. Returns the time. */
+static uint64_t adapt(uint64_t begin) {
+    uint64_t now = dist__ticks();
+    bool tiny = now - begin < SPAN_US * dist__ticks_per_us();
+    if (!tiny) self->at_once = 1;
+    else if (self->at_once < DIST__DEQUE_REACH) self->at_once *= 2;
+    return now;
+}
+
 /* Some jobs of a lane. Returns how many. */
 static unsigned serve_lane(struct lane *lane, bool (*should_stop)(void)) {
     unsigned count = 0, moved = 0;
+    uint64_t begin = dist__ticks();
     do {
         struct dist__light *light = moved > 0 ? take_oldest(self, &moved) : NULL;
         moved = light ? moved - 1 : 0;
         if (!light) light = take_oldest(lane, &moved);
         if (!light) break;
         if (dist__light_take(light)) put(light);
+        if (moved == 0) begin = adapt(begin);
     } while ((++count < IN_A_ROW || moved > 0) && !should_stop());
     return count;
 }
