@@ -253,7 +253,7 @@ static inline int64_t dist__deque_steal_some(struct dist__deque *deque, void **e
 
 /* Thief: the oldest element, or NULL if there is none or another thief was quicker (*lost). */
 static inline void *dist__deque_steal(struct dist__deque *deque, bool *lost) {
-    void *element;
+    void *element = NULL;
     return dist__deque_steal_some(deque, &element, 1, lost) ? element : NULL;
 }
 
