@@ -105,6 +105,45 @@ CASE_ON("P-41", the_job_of_a_thread_that_changes_its_habit_begins, ON_THREAD | O
     }
 }
 
+enum { CROWD = 600, LONG = 3 };
+
+/* Returns when all short jobs of the crowd have begun. */
+static int outlast(void *result, const void *item, void *ctx) {
+    struct scene *scene = ctx;
+    (void)result, (void)item;
+    if (!reaches(&scene->begun, CROWD - LONG)) count(&scene->told);
+    return 0;
+}
+
+static int tick(void *result, const void *item, void *ctx) {
+    struct scene *scene = ctx;
+    (void)result, (void)item;
+    count(&scene->begun);
+    return 0;
+}
+
+static int tick_by_two(void *result, const void *item, void *ctx) {
+    dist_job *job = dist_apply_async(tick, DIST_NONE, DIST_NONE, .executor = X, .ctx = ctx);
+    (void)result, (void)item;
+    return dist_job_finish(&job) != DIST_OK;
+}
+
+/* A thread may take several jobs at once; none of them waits for another that is long. */
+CASE_ON("P-41", small_jobs_of_a_crowd_do_not_wait_for_long_ones, ON_THREAD, 120) {
+    static dist_job *jobs[CROWD];
+    for (unsigned round = 0; again(round, rounds(100, 20)); round++) {
+        struct scene *scene = new_scene();
+        for (unsigned k = 0; k < CROWD; k++) {
+            dist_fn task = k % (CROWD / LONG) == 1 ? outlast : k % 3 ? tick : tick_by_two;
+            jobs[k] = dist_apply_async(task, DIST_NONE, DIST_NONE, .executor = X, .ctx = scene);
+        }
+        assert_true(reaches(&scene->begun, CROWD - LONG));
+        for (unsigned k = 0; k < CROWD; k++) assert_int_equal(dist_job_finish(&jobs[k]), DIST_OK);
+        assert_int_equal(counted(&scene->begun), CROWD - LONG);
+        assert_int_equal(counted(&scene->told), 0);
+    }
+}
+
 CASE_ON("G-20", threads_of_small_jobs_go_after_a_shutdown, ON_THREAD | ON_PROCESS, 60) {
     unsigned before = threads_before();
     for (unsigned round = 0; again(round, rounds(40, 10)); round++) {

@@ -1,25 +1,30 @@
-/* lanes.c - where light jobs wait for a thread, and the memory that they are. */
+/* lanes.c - where light jobs wait for a thread. */
 #include "lanes.h"
 #include "blocks.h"
 #include "common/cpus.h"
 #include "common/light.h"
 #include "pool.h"
+#include "slabs.h"
 #include "turns.h"
 #include "watch.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 enum {
-    LANE_SIZE = 64,   /* first block of a lane */
-    SLAB_JOBS = 1023, /* taken from the system at once; with its head 64 KiB */
-    BATCH = 128,      /* free jobs that go from thread to thread at once */
-    IN_A_ROW = 64,    /* jobs of one lane, before another one's turn */
-    FEW = 64,         /* jobs in one tick; if there are more, a further thread is of no use */
-    PAUSES = 32,      /* between two looks at the lanes: about a microsecond */
-    POLLS = 20,       /* looks at empty lanes before a thread gives up */
-    STREAK = 16,      /* jobs in a row that their owner has taken back */
-    WAKES = 2         /* of a tick, if nothing gets on */
+    LANE_SIZE = 64, /* first block of a lane */
+    IN_A_ROW = 64,  /* jobs of one lane, before another one's turn */
+    FEW = 64,       /* jobs in one tick; if there are more, a further thread is of no use */
+    PAUSES = 32,    /* between two looks at the lanes: about a microsecond */
+    POLLS = 20,     /* looks at empty lanes before a thread gives up */
+    STREAK = 16,    /* jobs in a row that their owner has taken back */
+    WAKES = 2,      /* of a tick, if nothing gets on */
+    MANY = 128,     /* jobs in a lane, of which a thread takes several at once */
+    SPAN_US = 10,   /* in which those are to be done */
+    SUBMITS = 64    /* between two looks whether there are so many */
 };
+
+_Static_assert(MANY >= DIST__DEQUE_REACH && LANE_SIZE >= DIST__DEQUE_REACH, "see deque.h");
 
 struct lane {
     struct dist__deque deque;                    /* of light jobs */
@@ -27,7 +32,9 @@ struct lane {
     _Atomic(bool) taken;                         /* by a living thread [taken] */
     _Atomic(bool) hot; /* owner sets, the watch resets: its only job is the owner's to run */
     _Atomic(uint32_t) submitted; /* owner writes: how many so far */
+    _Atomic(uint64_t) moved;     /* owner writes: how many it has brought from other lanes */
     unsigned streak;             /* owner only: jobs that it has taken back, one after the other */
+    unsigned at_once;            /* owner only: jobs that it takes from another lane, at most */
     bool serves;                 /* owner only, as what follows */
     struct dist__light *free;    /* jobs for reuse */
     unsigned free_count;
@@ -35,19 +42,6 @@ struct lane {
 };
 
 static _Atomic(struct lane *) lanes; /* publishes them [lanes] */
-
-struct slab {
-    struct slab *next;
-    alignas(DIST__CACHE_LINE) struct dist__light job[SLAB_JOBS];
-};
-
-/* Batches of free jobs on their way to another thread, and all slabs. They are kept: the memory of
- * jobs is what was needed at once. */
-static struct {
-    pthread_mutex_t lock;
-    struct dist__light *free; /* of each batch the first; the next batch is at its `result` */
-    struct slab *slabs;
-} store = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static alignas(DIST__CACHE_LINE) _Atomic(bool) active; /* the lanes want threads [active] */
 static _Atomic(int) serving;                           /* threads that do [serving] */
@@ -105,9 +99,11 @@ static struct lane *new_lane(void) {
     dist__deque_init(&lane->deque, block);
     atomic_init(&lane->taken, true);
     atomic_init(&lane->submitted, 0);
+    atomic_init(&lane->moved, 0);
     atomic_init(&lane->hot, false);
     lane->seen = 0;
     lane->streak = 0;
+    lane->at_once = 1;
     lane->serves = false;
     lane->free = NULL;
     lane->free_count = 0;
@@ -135,44 +131,16 @@ static struct lane *own_lane(void) { return self ? self : find_own_lane(); }
 
 /* ------------------------------------------------------------------ memory */
 
-/* A batch that another thread did not need, or a new slab's jobs; NULL: no memory. */
-static struct dist__light *next_batch(unsigned *count) {
-    pthread_mutex_lock(&store.lock);
-    struct dist__light *first = store.free;
-    if (first) store.free = first->result;
-    struct slab *slab = first ? NULL : aligned_alloc(alignof(struct slab), sizeof *slab);
-    if (slab) slab->next = store.slabs, store.slabs = slab;
-    pthread_mutex_unlock(&store.lock);
-    *count = BATCH;
-    if (!slab) return first;
-    for (unsigned k = 0; k < SLAB_JOBS; k++)
-        slab->job[k].next = k + 1 < SLAB_JOBS ? &slab->job[k + 1] : NULL;
-    *count = SLAB_JOBS;
-    return slab->job;
-}
-
 static struct dist__light *get(void) {
     struct lane *lane = own_lane();
     if (!lane) return NULL;
-    if (!lane->free) lane->free = next_batch(&lane->free_count);
+    if (!lane->free) lane->free = dist__slabs_get(&lane->free_count);
     struct dist__light *light = lane->free;
     if (!light) return NULL;
     lane->free = light->next;
     lane->free_count--;
+    __builtin_prefetch(lane->free, 1); /* another thread had it last, perhaps */
     return light;
-}
-
-/* Half of what the thread has kept goes to the others. */
-static __attribute__((noinline)) void share(struct lane *lane) {
-    struct dist__light *first = lane->free, *last = first;
-    for (unsigned k = 1; k < BATCH; k++) last = last->next;
-    lane->free = last->next;
-    lane->free_count -= BATCH;
-    last->next = NULL;
-    pthread_mutex_lock(&store.lock);
-    first->result = store.free;
-    store.free = first;
-    pthread_mutex_unlock(&store.lock);
 }
 
 static void put(struct dist__light *light) {
@@ -180,7 +148,7 @@ static void put(struct dist__light *light) {
     if (!lane) return; /* no memory for a lane: the slab keeps it */
     light->next = lane->free;
     lane->free = light;
-    if (++lane->free_count >= SLAB_JOBS + 2 * BATCH) share(lane);
+    if (++lane->free_count >= DIST__SLABS_KEPT) dist__slabs_share(&lane->free, &lane->free_count);
 }
 
 /* ------------------------------------------------------------------ submitting */
@@ -262,6 +230,7 @@ static bool submit(struct dist__light *light) {
     /* relaxed, both: a number, and the owner's own */
     uint32_t submitted = atomic_load_explicit(&lane->submitted, memory_order_relaxed);
     atomic_store_explicit(&lane->submitted, submitted + 1, memory_order_relaxed);
+    if (submitted % SUBMITS == SUBMITS - 1) dist__deque_open(&lane->deque, MANY);
     if (!is_active()) activate();
     if (hot && dist__watch_lanes()) return true;
     if (!dist__pool_will_see()) call_for_help(lane);
@@ -347,18 +316,61 @@ bool dist__lanes_begin(void) {
     return true;
 }
 
+/* Jobs of another lane come into the own one, which is empty: others may take them on from there.
+ * That this thread may sit in a long one before them is the business of the watch. */
+static void move_in(void *const *light, int64_t count) {
+    /* relaxed: the push publishes it */
+    atomic_store_explicit(&self->hot, false, memory_order_relaxed);
+    bool pushed = dist__deque_offer_some(&self->deque, light, count);
+    assert(pushed);
+    (void)pushed;
+    /* relaxed, both: a number */
+    uint64_t moved = atomic_load_explicit(&self->moved, memory_order_relaxed);
+    atomic_store_explicit(&self->moved, moved + (uint64_t)count, memory_order_relaxed);
+    if (!is_active()) activate();
+    if (!dist__pool_will_see() && !dist__watch_lanes()) dist__pool_wake();
+}
+
+/* The oldest job of a lane that this thread may take; NULL: none. If there are many, some more come
+ * into the own lane, if that is empty: *moved, else untouched. */
+static struct dist__light *take_oldest(struct lane *lane, unsigned *moved) {
+    void *light[DIST__DEQUE_REACH];
+    int64_t count, most = dist__deque_count(&self->deque) == 0 ? self->at_once : 1;
+    bool lost;
+    if (dist__deque_count(&lane->deque) <= left_to_owner(lane)) return NULL;
+    do count = dist__deque_steal_some(&lane->deque, light, most, &lost);
+    while (lost);
+    if (count == 0) return NULL;
+    if (count > 1) {
+        for (int64_t i = 1; i < count; i++) __builtin_prefetch(light[i], 1); /* their turn comes */
+        move_in(&light[1], count - 1);
+        *moved = (unsigned)count - 1;
+    }
+    return light[0];
+}
+
+/* What it has taken at once is done. Longer jobs are taken one by one: so they begin in their
+ * order, and none needs another thread. Returns the time. */
+static uint64_t adapt(uint64_t begin) {
+    uint64_t now = dist__ticks();
+    bool tiny = now - begin < SPAN_US * dist__ticks_per_us();
+    if (!tiny) self->at_once = 1;
+    else if (self->at_once < DIST__DEQUE_REACH) self->at_once *= 2;
+    return now;
+}
+
 /* Some jobs of a lane. Returns how many. */
 static unsigned serve_lane(struct lane *lane, bool (*should_stop)(void)) {
-    unsigned count = 0;
+    unsigned count = 0, moved = 0;
+    uint64_t begin = dist__ticks();
     do {
-        struct dist__light *light;
-        bool lost;
-        if (dist__deque_count(&lane->deque) <= left_to_owner(lane)) break;
-        do light = dist__deque_steal(&lane->deque, &lost);
-        while (!light && lost);
+        struct dist__light *light = moved > 0 ? take_oldest(self, &moved) : NULL;
+        moved = light ? moved - 1 : 0;
+        if (!light) light = take_oldest(lane, &moved);
         if (!light) break;
         if (dist__light_take(light)) put(light);
-    } while (++count < IN_A_ROW && !should_stop());
+        if (moved == 0) begin = adapt(begin);
+    } while ((++count < IN_A_ROW || moved > 0) && !should_stop());
     return count;
 }
 
@@ -400,8 +412,10 @@ void dist__lanes_tell_on(bool leaves) {
 
 static uint64_t count_taken(void) {
     uint64_t taken = 0;
-    for (struct lane *lane = first_lane(); lane; lane = lane->next) /* relaxed: a number */
-        taken += (uint64_t)atomic_load_explicit(&lane->deque.top, memory_order_relaxed);
+    for (struct lane *lane = first_lane(); lane; lane = lane->next) {
+        taken += (uint64_t)dist__deque_taken(&lane->deque);
+        taken -= atomic_load_explicit(&lane->moved, memory_order_relaxed); /* a number */
+    }
     return taken;
 }
 
@@ -460,8 +474,7 @@ void dist__lanes_forget(void) {
         atomic_init(&lane->hot, false);
         if (lane != self) atomic_init(&lane->taken, false);
     }
-    store.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    store.free = NULL; /* it may have been in the middle of a change */
+    dist__slabs_forget();
     atomic_init(&active, false);
     atomic_init(&serving, 0);
     seen.ready = false;

@@ -1,11 +1,10 @@
-/* lanes.h - where light jobs wait for a thread: a deque for each thread that submits any, and the
- * memory that they are.
+/* lanes.h - where light jobs wait for a thread: a deque for each thread that submits any.
  *
  * A lane belongs to the thread that pushes to it; when that thread ends, another one takes it over
- * as it is. Threads of the pool that find nothing else *serve* the lanes: they take the oldest job
- * of each lane in turn, until there is none, or something else for them. The owner may take back
- * what it pushed last. A job that somebody else has begun leaves an entry behind; who takes that
- * drops it.
+ * as it is. Threads of the pool that find nothing else *serve* the lanes: they take the oldest jobs
+ * of each lane in turn (where there are many, some at once, by way of their own lane), until there
+ * are none, or something else for them. The owner may take back what it pushed last. A job that
+ * somebody else has begun leaves an entry behind; who takes that drops it.
  *
  * Waking. A lane is told of like any work of the pool (park.h). But a thread that serves looks
  * again after each job, and most jobs are short: while it does, and while as many serve as there

@@ -6,7 +6,11 @@
 #include "model.h"
 #include "thread/deque.h"
 
-enum { PAYLOAD = 7, ELEMENTS_MOST = 4, THIEVES_MOST = 3, STEALS_MOST = 2 };
+#ifndef ELEMENTS_MOST
+#define ELEMENTS_MOST 4
+#endif
+
+enum { PAYLOAD = 7, THIEVES_MOST = 3 };
 
 struct element {
     int payload; /* plain: written before the push, read after the steal */
@@ -42,6 +46,23 @@ static inline void steal(struct loot *loot, int k) {
     loot->got[k] = dist__deque_steal(&deque, &lost);
     if (loot->got[k]) assert(loot->got[k]->payload == PAYLOAD);
     else assert(!lost || atomic_load_explicit(&deque.top, memory_order_relaxed) > 0);
+}
+
+/* Up to as many as a thief may, one after the other into loot->got[k] and so on. */
+static inline int64_t steal_some(struct loot *loot, int k) {
+    void *got[DIST__DEQUE_REACH];
+    bool lost;
+    int64_t count = dist__deque_steal_some(&deque, got, DIST__DEQUE_REACH, &lost);
+    for (int i = 0; i < count; i++) {
+        loot->got[k + i] = got[i];
+        assert(loot->got[k + i]->payload == PAYLOAD);
+    }
+    return count;
+}
+
+THREAD(steal_some_once) {
+    steal_some(arg, 0);
+    return NULL;
 }
 
 THREAD(steal_once) {

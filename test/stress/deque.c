@@ -1,5 +1,6 @@
-/* deque.c - one owner pushes, pops and grows, thieves steal: every element is taken exactly once.
- * The payload is plain memory, so that a thread sanitizer sees whether a steal comes after its
+/* deque.c - one owner pushes, pops, grows and opens, thieves steal: every element is taken exactly
+ * once. A thief that gets several puts them into a deque of its own, where others steal, too. The
+ * payload is plain memory, so that a thread sanitizer sees whether a steal comes after its
  * push. */
 #include "stress.h"
 #include "thread/deque.h"
@@ -15,9 +16,12 @@ struct element {
 
 static struct element element[ELEMENTS];
 static struct dist__deque deque;
+static struct dist__deque own[THIEVES];
 static struct gate gate;
 static _Atomic(bool) ended;
 static int64_t size_most;
+static uint32_t burst_most;
+static _Atomic(unsigned) several; /* steals that got more than one */
 
 static uint32_t payload_of(const struct element *one) {
     return (uint32_t)(one - element) * 2654435761u;
@@ -28,15 +32,42 @@ static void take(struct element *one) {
     one->taken++;
 }
 
+/* Runs dry what the thief has kept, from either end. */
+static void empty(struct dist__deque *kept, struct random *random) {
+    struct element *one;
+    bool lost;
+    do {
+        one = random_below(random, 2) ? dist__deque_pop(kept) : dist__deque_steal(kept, &lost);
+        if (one) take(one);
+    } while (one || dist__deque_count(kept) > 0);
+}
+
+/* Returns how many it got; the first is taken at once. */
+static int64_t steal(struct dist__deque *from, struct dist__deque *kept, int64_t most, bool *lost) {
+    void *got[DIST__DEQUE_REACH];
+    int64_t count = dist__deque_steal_some(from, got, most, lost);
+    if (count > 1) {
+        CHECK(dist__deque_offer_some(kept, &got[1], count - 1));
+        atomic_fetch_add_explicit(&several, 1, memory_order_relaxed);
+    }
+    if (count > 0) take(got[0]);
+    return count;
+}
+
 static void *thief(void *arg) {
+    size_t number = (uintptr_t)arg % THIEVES;
+    struct dist__deque *kept = &own[number];
     struct random random = random_from((uintptr_t)arg);
     gate_pass(&gate);
     for (;;) {
         bool lost, last = atomic_load_explicit(&ended, memory_order_acquire);
-        struct element *one = dist__deque_steal(&deque, &lost);
-        if (one) take(one);
-        else if (!lost && last) return NULL;
+        size_t victim = random_below(&random, THIEVES + 1);
+        int64_t most = 1 + (int64_t)random_below(&random, DIST__DEQUE_REACH);
+        struct dist__deque *from = victim < THIEVES ? &own[victim] : &deque;
+        if (from == kept) from = &deque;
+        if (steal(from, kept, most, &lost) == 0 && !lost && last && from == &deque) return NULL;
         if (random_below(&random, 4) == 0) random_delay(&random);
+        empty(kept, &random);
     }
 }
 
@@ -68,16 +99,27 @@ static void push(struct element *one) {
 static void owner(struct random *random) {
     gate_pass(&gate);
     for (size_t k = 0; k < ELEMENTS;) {
-        uint32_t burst = 1 + random_below(random, 8);
+        uint32_t burst = 1 + random_below(random, burst_most);
         for (; burst > 0 && k < ELEMENTS; burst--, k++) {
             element[k].payload = payload_of(&element[k]);
             push(&element[k]);
         }
-        for (burst = random_below(random, 9); burst > 0 && pop(); burst--) random_delay(random);
+        dist__deque_open(&deque, DIST__DEQUE_REACH);
+        burst = random_below(random, burst_most + 1);
+        for (; burst > 0 && pop(); burst--) random_delay(random);
     }
     while (pop()) {
     }
     atomic_store_explicit(&ended, true, memory_order_release);
+}
+
+static void close_deque(struct dist__deque *one) {
+    struct dist__deque_block *older,
+        *block = atomic_load_explicit(&one->block, memory_order_relaxed);
+    for (; block; block = older) {
+        older = block->older;
+        free(block);
+    }
 }
 
 static int64_t play(uint64_t seed) {
@@ -85,19 +127,19 @@ static int64_t play(uint64_t seed) {
     pthread_t thread[THIEVES];
     memset(element, 0, sizeof element);
     size_most = INT64_C(1) << random_below(&random, 12);
+    burst_most = random_below(&random, 2) ? 8 : 64;
+    for (size_t i = 0; i < THIEVES; i++) dist__deque_init(&own[i], new_block(DIST__DEQUE_REACH));
     dist__deque_init(&deque, new_block(1 + random_below(&random, 2)));
     atomic_store_explicit(&ended, false, memory_order_relaxed);
     atomic_store_explicit(&gate.missing, THIEVES + 1, memory_order_relaxed);
-    for (size_t i = 0; i < THIEVES; i++) thread[i] = start(thief, (void *)(uintptr_t)(seed + i));
+    for (size_t i = 0; i < THIEVES; i++)
+        thread[i] = start(thief, (void *)(uintptr_t)(seed * THIEVES + i));
     owner(&random);
     for (size_t i = 0; i < THIEVES; i++) join(thread[i]);
     for (size_t k = 0; k < ELEMENTS; k++) CHECK(element[k].taken == 1);
-    struct dist__deque_block *older, *block = deque.block;
-    int64_t size = block->size;
-    for (; block; block = older) {
-        older = block->older;
-        free(block);
-    }
+    for (size_t i = 0; i < THIEVES; i++) close_deque(&own[i]);
+    int64_t size = atomic_load_explicit(&deque.block, memory_order_relaxed)->size;
+    close_deque(&deque);
     return size;
 }
 
@@ -109,7 +151,8 @@ int main(int argc, char **argv) {
         int64_t size = play(seed + rounds);
         if (size > largest) largest = size;
     }
-    printf("%u rounds of %d elements with %d thieves, blocks of up to %lld\n", rounds, ELEMENTS,
-           THIEVES, (long long)largest);
+    printf("%u rounds of %d elements with %d thieves, blocks of up to %lld, %u times several\n",
+           rounds, ELEMENTS, THIEVES, (long long)largest,
+           atomic_load_explicit(&several, memory_order_relaxed));
     return 0;
 }
