@@ -207,9 +207,7 @@ static bool is_in_team(struct dist__work *work, void *unused) {
     return work->run == run_in_team;
 }
 
-static void clear_team(struct dist_pool *pool) {
-    dist__team_retract(pool, is_in_team, NULL);
-}
+static void clear_team(struct dist_pool *pool) { dist__team_retract(pool, is_in_team, NULL); }
 
 static void rest(void) { dist__pool_want(0); }
 
