@@ -227,7 +227,8 @@ WORKER_CASE("M-20", what_has_not_begun_ends_at_once) {
     dist_job *many = dist_map_async(visit, numbers(), 5, DIST_NONE, .pool = pool, .ctx = place);
     assert_int_equal(dist_pool_terminate(pool), DIST_OK);
     assert_int_equal(dist_job_state(one), DIST_CANCELLED);
-    /* what goes by mail is not in the list: the job behind it counts as begun, though no item has */
+    /* what goes by mail is not in the list: the job behind it counts as begun, though no item has
+     */
     if (X == DIST_PROCESS) assert_int_equal(dist_job_wait(many, 10), DIST_CANCELLED);
     assert_int_equal(dist_job_state(many), DIST_CANCELLED);
     assert_int_equal(counted(&place->ended), 0);

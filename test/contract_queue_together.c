@@ -360,7 +360,6 @@ CASE_ON("L-07", values_subtotals_and_the_total_agree, ON_THREAD | ON_PROCESS, 60
     dist_queue_free(&queue);
 }
 
-
 static int flow(size_t index, void *ctx) {
     struct message message = {0, 0};
     unsigned expected = 0;

@@ -380,5 +380,6 @@ CASE_ON("G-16", memory_does_not_grow_with_the_items, ON_ALL, 60) {
     begin(200000);
     assert_int_equal(STREAM(twice, .workers = 2, .in_flight = 1000), DIST_OK);
     assert_int_equal(flow.got, 200000);
-    if (!SANITIZED) assert_true(resident_bytes() < before + (1 << 20)); /* they keep memory of their own */
+    if (!SANITIZED)
+        assert_true(resident_bytes() < before + (1 << 20)); /* they keep memory of their own */
 }

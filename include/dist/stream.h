@@ -27,10 +27,10 @@ typedef bool (*dist_sink_fn)(const dist_event *event, void *user);
  * goes by itself). Results begin as zeros.
  *
  * Returns DIST_OK when all items have passed, DIST_CANCELLED when the sink has had enough: what had
- * been read and was not delivered is cancelled then. The first item that fails is the last that the sink
- * receives, and its status is returned; .silent and .max_failures as for other calls. A source that
- * fails: what was read before is delivered, then DIST_FAILED with its text, the index being that of
- * the item it did not deliver. .timeout and .token end it in the middle.
+ * been read and was not delivered is cancelled then. The first item that fails is the last that the
+ * sink receives, and its status is returned; .silent and .max_failures as for other calls. A source
+ * that fails: what was read before is delivered, then DIST_FAILED with its text, the index being
+ * that of the item it did not deliver. .timeout and .token end it in the middle.
  *
  * .retry_if runs in other threads, one at a time. .rate limits how many items are read per second.
  * Not for streams (DIST_INVALID): names, job, deferred, abandon, in_place, no_wait, on_start,

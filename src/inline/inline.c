@@ -8,8 +8,8 @@ static unsigned one(const struct dist__record *caller) {
     return 1;
 }
 
-/* In a pool one call runs at a time: it has one worker, whose state no two tasks use at once. A call
- * below a task of the pool, from whatever thread, has its turn while that task waits. */
+/* In a pool one call runs at a time: it has one worker, whose state no two tasks use at once. A
+ * call below a task of the pool, from whatever thread, has its turn while that task waits. */
 static dist_status run(struct dist__batch *batch) {
     if (!batch->pool) return dist__run_here(batch, NULL);
     struct dist__record *lender = dist__hand_lender(batch->pool);
