@@ -1,9 +1,7 @@
 /* contract_mail.c - single items in a pool of processes, one call for each: whatever such a call
  * does beside the crowd, it is a call like any other. */
-#define CONTRACT_OWN_POOLS
 #define _GNU_SOURCE
-#include "contract.h"
-#include "contract_tools.h"
+#include "contract_mail.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,15 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define MAIL_CASE(id_, name_) CASE_ON(id_, name_, ON_PROCESS, 60)
-
-static dist_pool *open_pool(unsigned workers) {
-    dist_pool *pool = dist_pool_open(.executor = X, .workers = workers);
-    assert_non_null(pool);
-    return pool;
-}
 
 /* ------------------------------------------------------------------ items, results, ctx */
 
@@ -70,12 +59,6 @@ MAIL_CASE("D-14", one_item_of_any_size_goes_to_a_pool_and_comes_back) {
     for (size_t i = 0; i < N(some); i++)
         for (size_t k = 0; k < N(some); k++)
             apply_sized(pool, some[i], some[k], some[(i * k) % N(some)]);
-}
-
-static int add_one(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item + 1;
-    return 0;
 }
 
 MAIL_CASE("D-14", a_hundred_thousand_items_one_by_one) {

@@ -1,9 +1,7 @@
 /* contract_mail_deaths.c - jobs of one item in a pool of processes whose workers, or whose maker of
  * workers, are killed or stopped. */
-#define CONTRACT_OWN_POOLS
 #define _GNU_SOURCE
-#include "contract.h"
-#include "contract_tools.h"
+#include "contract_mail.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -11,36 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define MAIL_CASE(id_, name_) CASE_ON(id_, name_, ON_PROCESS, 60)
-
-static dist_pool *open_pool(unsigned workers) {
-    dist_pool *pool = dist_pool_open(.executor = X, .workers = workers);
-    assert_non_null(pool);
-    return pool;
-}
-
-static int add_one(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item + 1;
-    return 0;
-}
-
-static _Atomic(unsigned) *gate, *begun; /* shared, as of the opening of pools */
-
-static int pass_gate(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    count(begun);
-    while (!counted(gate)) nap(0.0005);
-    *(int *)result = *(const int *)item + 1;
-    return 0;
-}
-
-static void new_gate(void) {
-    gate = shared_memory(sizeof *gate);
-    begun = shared_memory(sizeof *begun);
-}
 
 /* ------------------------------------------------------------------ deaths among thousands */
 
@@ -52,12 +20,6 @@ static int count_run(void *result, const void *item, void *ctx) {
     count(&all_runs[i]);
     *(unsigned *)result = 3 * i;
     if (i % 1000 == 7) raise(i % 2000 == 7 ? SIGKILL : SIGSEGV);
-    return 0;
-}
-
-static int own_pid(void *result, const void *item, void *ctx) {
-    (void)item, (void)ctx;
-    *(pid_t *)result = getpid();
     return 0;
 }
 

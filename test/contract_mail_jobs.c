@@ -1,9 +1,7 @@
 /* contract_mail_jobs.c - jobs of one item in a pool of processes: thousands at a time, and each one
  * a job like any other. */
-#define CONTRACT_OWN_POOLS
 #define _GNU_SOURCE
-#include "contract.h"
-#include "contract_tools.h"
+#include "contract_mail.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -11,42 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define MAIL_CASE(id_, name_) CASE_ON(id_, name_, ON_PROCESS, 60)
-
-static dist_pool *open_pool(unsigned workers) {
-    dist_pool *pool = dist_pool_open(.executor = X, .workers = workers);
-    assert_non_null(pool);
-    return pool;
-}
-
-static int add_one(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item + 1;
-    return 0;
-}
 
 static int fail_some(void *result, const void *item, void *ctx) {
     (void)ctx;
     int i = *(const int *)item;
     *(int *)result = i + 1;
     return i % 3 == 1 ? dist_fail(i, "item %d", i) : 0;
-}
-
-static _Atomic(unsigned) *gate, *begun; /* shared, as of the opening of pools */
-
-static int pass_gate(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    count(begun);
-    while (!counted(gate)) nap(0.0005);
-    *(int *)result = *(const int *)item + 1;
-    return 0;
-}
-
-static void new_gate(void) {
-    gate = shared_memory(sizeof *gate);
-    begun = shared_memory(sizeof *begun);
 }
 
 /* ------------------------------------------------------------------ many, and how they end */

@@ -1,43 +1,12 @@
 /* contract_mail_order.c - jobs of one item in a pool of processes begin in their order, whichever
  * way they go, and calls have their turn among them. */
-#define CONTRACT_OWN_POOLS
 #define _GNU_SOURCE
-#include "contract.h"
-#include "contract_tools.h"
-
-#define MAIL_CASE(id_, name_) CASE_ON(id_, name_, ON_PROCESS, 60)
-
-static dist_pool *open_pool(unsigned workers) {
-    dist_pool *pool = dist_pool_open(.executor = X, .workers = workers);
-    assert_non_null(pool);
-    return pool;
-}
-
-static int add_one(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    *(int *)result = *(const int *)item + 1;
-    return 0;
-}
-
-static _Atomic(unsigned) *gate, *begun; /* shared, as of the opening of pools */
-
-static int pass_gate(void *result, const void *item, void *ctx) {
-    (void)ctx;
-    count(begun);
-    while (!counted(gate)) nap(0.0005);
-    *(int *)result = *(const int *)item + 1;
-    return 0;
-}
+#include "contract_mail.h"
 
 static int nap_us(void *result, const void *item, void *ctx) {
     (void)result, (void)ctx;
     nap(1e-6 * *(const int *)item);
     return 0;
-}
-
-static void new_gate(void) {
-    gate = shared_memory(sizeof *gate);
-    begun = shared_memory(sizeof *begun);
 }
 
 static _Atomic(unsigned) *order; /* shared */
