@@ -10,15 +10,16 @@
 #ifndef DIST_PROCESS_VERDICT_H
 #define DIST_PROCESS_VERDICT_H
 
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 enum { DIST__ATTEMPT_IDLE, DIST__ATTEMPT_RUNS, DIST__ATTEMPT_CONDEMNED, DIST__ATTEMPT_STATES = 4 };
 
-struct dist__verdict {
-    _Atomic(uint64_t) word;     /* number * DIST__ATTEMPT_STATES + state [verdict] */
-    _Atomic(uint64_t) limit_ns; /* of the attempt that runs; UINT64_MAX: none */
+struct dist__verdict {                  /* a line for each worker, which writes it for each item */
+    alignas(64) _Atomic(uint64_t) word; /* number * DIST__ATTEMPT_STATES + state [verdict] */
+    _Atomic(uint64_t) limit_ns;         /* of the attempt that runs; UINT64_MAX: none */
 };
 
 /* Worker: the next attempt begins. */
