@@ -6,8 +6,7 @@
 #include "os.h"
 #include "pool.h"
 #include "stage.h"
-
-static const uint64_t TOKEN_NS = 20000000; /* between two looks at a token */
+#include "token.h"
 
 /* With the lock held. */
 static void unlink_job(struct dist_pool *pool, struct dist_job *job) {
@@ -71,8 +70,8 @@ static dist_status check_wait(const struct dist_job *job, uint64_t limit_ns) {
 static dist_status sleep_for_room(struct dist_pool *pool, const struct dist_job *job,
                                   uint64_t limit_ns) {
     dist_status over = check_wait(job, limit_ns);
-    uint64_t look = job->opts.token ? dist__now_ns() + TOKEN_NS : UINT64_MAX;
-    if (!over) dist__cond_wait(&pool->changed, &pool->lock, look < limit_ns ? look : limit_ns);
+    if (!over)
+        dist__cond_wait(&pool->changed, &pool->lock, dist__token_look(job->opts.token, limit_ns));
     return over;
 }
 
@@ -81,14 +80,14 @@ static dist_status await_room(struct dist_pool *pool, const struct dist_job *job
     size_t most = pool->opts.max_pending;
     bool no_wait = job->opts.no_wait;
     uint64_t limit_ns = job->opts.timeout > 0 ? dist__limit_of(job->opts.timeout) : UINT64_MAX;
-    dist_status over = DIST_OK;
     if (most && dist__pool_is_inside_locked(pool))
         no_wait = true; /* the room may depend on this very task */
     while (most && pool->waiting >= most && pool->phase != DIST__POOL_TERMINATED &&
            !was_cancelled(job)) {
         if (no_wait)
             return dist__refuse(DIST_FULL, 0, "pool: %zu jobs wait already", pool->waiting);
-        if ((over = sleep_for_room(pool, job, limit_ns))) return over;
+        dist_status over = sleep_for_room(pool, job, limit_ns);
+        if (over) return over;
     }
     if (pool->phase == DIST__POOL_TERMINATED)
         return dist__refuse(DIST_CLOSED, 0, "pool: is closed");

@@ -228,11 +228,6 @@ dist_status dist_pool_terminate(dist_pool *pool) {
     return DIST_OK;
 }
 
-/* With the lock held: sleeps until something has changed. False: the time is up. */
-static bool await_change(struct dist_pool *pool, uint64_t limit_ns) {
-    return dist__cond_wait(&pool->changed, &pool->lock, limit_ns);
-}
-
 /* With the lock held: waits until nothing is under way. */
 static dist_status await_idle(struct dist_pool *pool, uint64_t limit_ns) {
     if (dist__pool_is_inside_locked(pool))
@@ -244,8 +239,8 @@ static dist_status await_idle(struct dist_pool *pool, uint64_t limit_ns) {
     while (!status && (pool->under_way || pool->foremen || pool->ending || pool->sweepers)) {
         if (pool->mailed) status = dist__pool_sweep(pool, limit_ns) ? DIST_OK : DIST_TIMEOUT;
         else if (dist__wait_is_vain(&wait)) status = dist__wait_refuse();
-        else if (wait.look_ns) await_change(pool, wait.look_ns);
-        else if (!await_change(pool, limit_ns)) status = DIST_TIMEOUT;
+        else if (wait.look_ns) dist__cond_wait(&pool->changed, &pool->lock, wait.look_ns);
+        else if (!dist__cond_wait(&pool->changed, &pool->lock, limit_ns)) status = DIST_TIMEOUT;
     }
     dist__wait_end(&wait);
     return status;
@@ -295,7 +290,7 @@ static dist_status end_workers_until(struct dist_pool *pool, uint64_t limit_ns) 
         pool->has_ender = true;
     else end_workers(pool);
     while (pool->ending)
-        if (!await_change(pool, limit_ns)) return DIST_TIMEOUT;
+        if (!dist__cond_wait(&pool->changed, &pool->lock, limit_ns)) return DIST_TIMEOUT;
     if (pool->has_ender) pthread_join(pool->ender, NULL); /* it has done with the lock */
     pool->has_ender = false;
     return DIST_OK;

@@ -8,15 +8,14 @@
 #include "onlookers.h"
 #include "pool.h"
 #include "queue.h"
+#include "token.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    MOST_KEPT = 1000,   /* failures that the job tells of; all are counted, and told to on_finish */
-    TOKEN_NS = 20000000 /* between two looks at a token */
-};
+enum { MOST_KEPT = 1000 }; /* failures that the job tells of; on_finish hears of all */
+
 static const double LONG_S = 1e9; /* a wait that is one for ever, but never runs the job itself */
 
 struct dist__stage {
@@ -84,19 +83,13 @@ static bool is_cancelled(const struct dist__stage *stage) {
     return is_stopped(stage) || (stage->opts.token && dist_token_cancelled(stage->opts.token));
 }
 
-/* So long one wait for a queue lasts: nothing wakes it when a token is cancelled. */
-static uint64_t next_look(const struct dist__stage *stage, uint64_t limit_ns) {
-    uint64_t look = stage->opts.token ? dist__now_ns() + TOKEN_NS : UINT64_MAX;
-    return look < limit_ns ? look : limit_ns;
-}
-
 /* DIST_CLOSED: the queue's end. DIST_EMPTY: not until then. */
 static dist_status take(struct dist__stage *stage, struct dist__lane *lane, uint64_t limit_ns) {
     unsigned char *item = lane->items + lane->count * stage->flow.item_size;
     dist_status status;
     do {
         if (is_cancelled(stage)) return DIST_CANCELLED;
-        uint64_t look = next_look(stage, limit_ns);
+        uint64_t look = dist__token_look(stage->opts.token, limit_ns);
         status = dist__queue_get(stage->in, item, look, &stage->stop);
         if (status == DIST_EMPTY && look == limit_ns) return status;
     } while (status == DIST_EMPTY);
@@ -201,7 +194,7 @@ static dist_status put(struct dist__stage *stage, const void *result) {
     uint64_t limit_ns = stage->flow.deadline_ns;
     for (;;) {
         if (is_cancelled(stage)) return dist__refuse(DIST_CANCELLED, 0, "cancelled");
-        uint64_t look = next_look(stage, limit_ns);
+        uint64_t look = dist__token_look(stage->opts.token, limit_ns);
         dist_status status = dist__queue_put(stage->out, result, look, &stage->stop);
         if (status == DIST_FULL && look == limit_ns)
             return dist__refuse(DIST_TIMEOUT, 0, "the stage's time is up");

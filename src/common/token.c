@@ -2,6 +2,7 @@
  * who sleep in poll. It is never read, so it wakes all, and stays. */
 #include "token.h"
 #include "error.h"
+#include "os.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -10,6 +11,8 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+static const uint64_t LOOK_NS = 20000000; /* between two looks */
 
 struct dist_token {
     _Atomic(unsigned) refs;
@@ -69,3 +72,8 @@ void dist__token_unref(dist_token *token) {
 }
 
 void dist_token_free(dist_token *token) { dist__token_unref(token); }
+
+uint64_t dist__token_look(const dist_token *token, uint64_t limit_ns) {
+    uint64_t look = token ? dist__now_ns() + LOOK_NS : UINT64_MAX;
+    return look < limit_ns ? look : limit_ns;
+}
