@@ -313,9 +313,7 @@ MAIL_CASE("G-01", the_maker_of_workers_is_killed_while_threads_apply_in_their_po
     apply_and_kill(rounds(5000, 2000), rounds(10, 10), true);
 }
 
-static _Atomic(unsigned) *begun;
-
-static int stay(void *result, const void *item, void *ctx) {
+static int never_return(void *result, const void *item, void *ctx) {
     (void)ctx;
     *(int *)result = 99;
     if (*(const int *)item) signal(SIGTERM, SIG_IGN);
@@ -327,7 +325,7 @@ static int stay(void *result, const void *item, void *ctx) {
 static void *apply_stay(void *arg) {
     struct crowd *crowd = arg;
     int item = (int)crowd->from, out = 5;
-    if (dist_apply(stay, &item, &out, .pool = crowd->pool) == DIST_CANCELLED && out == 5 &&
+    if (dist_apply(never_return, &item, &out, .pool = crowd->pool) == DIST_CANCELLED && out == 5 &&
         dist_last_error()->status == DIST_CANCELLED && *dist_last_error()->message)
         count(&crowd->cancelled);
     return NULL;

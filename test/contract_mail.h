@@ -2,19 +2,11 @@
 #ifndef DIST_TEST_CONTRACT_MAIL_H
 #define DIST_TEST_CONTRACT_MAIL_H
 
-#define CONTRACT_OWN_POOLS
-#include "contract.h"
-#include "contract_tools.h"
+#include "contract_pools.h"
 
 #include <unistd.h>
 
 #define MAIL_CASE(id_, name_) CASE_ON(id_, name_, ON_PROCESS, 60)
-
-static inline dist_pool *open_pool(unsigned workers) {
-    dist_pool *pool = dist_pool_open(.executor = X, .workers = workers);
-    assert_non_null(pool);
-    return pool;
-}
 
 static inline int add_one(void *result, const void *item, void *ctx) {
     (void)ctx;

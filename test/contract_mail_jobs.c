@@ -285,7 +285,7 @@ static void note_signal(int number) {
     count(begun);
 }
 
-static int stay(void *result, const void *item, void *ctx) {
+static int never_return(void *result, const void *item, void *ctx) {
     (void)ctx;
     *(int *)result = 99;
     if (*(const int *)item) signal(SIGTERM, note_signal); /* and it goes on */
@@ -300,7 +300,7 @@ MAIL_CASE("P-48", a_job_of_one_item_is_cancelled_before_and_while_it_runs) {
     for (int r = 0; r < 6; r++) {
         atomic_store(begun, 0);
         int in[3] = {r % 2, 1, 2}, out[3] = {5, 5, 5};
-        dist_job *runs = dist_apply_async(stay, &in[0], &out[0], .pool = pool);
+        dist_job *runs = dist_apply_async(never_return, &in[0], &out[0], .pool = pool);
         dist_job *waits = dist_apply_async(add_one, &in[1], &out[1], .pool = pool);
         dist_job *last = dist_apply_async(add_one, &in[2], &out[2], .pool = pool);
         assert_true(reaches(begun, 1));
@@ -391,7 +391,7 @@ MAIL_CASE("M-20", a_terminated_pool_cancels_jobs_of_one_item) {
         dist_job *job[JOBS];
         for (int i = 0; i < JOBS; i++) {
             out[i] = 5;
-            job[i] = dist_apply_async(stay, &deaf, &out[i], .pool = pool);
+            job[i] = dist_apply_async(never_return, &deaf, &out[i], .pool = pool);
         }
         assert_true(reaches(begun, 2));
         assert_int_equal(dist_pool_terminate(pool), DIST_OK);
